@@ -1,0 +1,185 @@
+//! One call: sends a request to a deployment and returns an answer or a typed failure, with what was measured.
+//!
+//! Nothing here logs a prompt, an answer, a key, or a failure's message.
+
+mod exchange;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::redirect;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tollgate_types::job::ChatRequest;
+use tollgate_types::{Failure, Tokens, UsageSource};
+
+use crate::deployment::Deployment;
+
+/// Makes ring the process' one source of cryptography. Every call after the first does nothing; so does the first if
+/// somebody else was faster.
+pub fn install_crypto() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        // An error says that a provider is already installed, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// What holds for all calls of a [`Caller`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerOptions {
+    /// The longest time to find the host, connect, and agree on TLS.
+    pub connect_timeout: Duration,
+    /// How long an idle connection is kept; shorter than servers commonly keep theirs.
+    pub idle_timeout: Duration,
+    /// The proxy that all calls go through. Proxies in the environment are not used.
+    pub proxy: Option<String>,
+}
+
+impl Default for CallerOptions {
+    fn default() -> Self {
+        CallerOptions { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(50), proxy: None }
+    }
+}
+
+/// Why there is no HTTP client.
+#[derive(Debug, thiserror::Error)]
+pub enum CallerError {
+    /// The proxy is not a URL.
+    #[error("`proxy` is not a URL")]
+    Proxy,
+    /// The client could not be built; most often the system has no CA certificates.
+    #[error("the HTTP client could not be built; are CA certificates installed?")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Calls providers over one pool of connections. Clones share the pool.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    client: reqwest::Client,
+}
+
+/// What is asked of a deployment.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The request body, byte for byte as the job carried it.
+    pub body: &'a Bytes,
+    /// What was read in that body.
+    pub request: &'a ChatRequest,
+    /// The W3C trace context to pass on.
+    pub traceparent: Option<&'a str>,
+    /// The W3C vendor trace state to pass on.
+    pub tracestate: Option<&'a str>,
+    /// The job's id.
+    pub job: &'a str,
+    /// The run's id.
+    pub run: &'a str,
+    /// Which attempt of the run this is, from 1.
+    pub attempt: u32,
+    /// How much time the job has left.
+    pub deadline_in: Option<Duration>,
+}
+
+/// How a call went.
+#[derive(Debug)]
+pub struct Called {
+    /// The answer, or why there is none.
+    pub outcome: Result<Answer, Failure>,
+    /// The provider's HTTP status, if it answered.
+    pub http_status: Option<u16>,
+    /// The provider's id of the request, at most 64 printable characters; empty if it gave none.
+    pub request_id: String,
+    /// From the start of the call to the end of the answer.
+    pub latency: Duration,
+    /// From the start of the call to the response's headers.
+    pub first_byte: Option<Duration>,
+    /// What a failed call used, where the provider answered, billed and said so, and the answer is unusable.
+    pub failed_usage: Option<Usage>,
+}
+
+/// A usable answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The provider's body, byte for byte.
+    pub body: Box<RawValue>,
+    /// The provider's HTTP status, a 2xx.
+    pub http_status: u16,
+    /// What was used.
+    pub tokens: Tokens,
+    /// Whether the provider said so or we counted.
+    pub usage_source: UsageSource,
+    /// The provider's own usage object as compact JSON; empty if absent or too long for a usage record.
+    pub raw_usage: String,
+    /// Why the first choice ended, such as `stop`, `length` or `content_filter`; empty if the provider did not say.
+    pub finish: String,
+    /// How many bytes of JSON hold what the model wrote.
+    pub answer_text_bytes: usize,
+}
+
+/// What a call used, by the provider's own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The counts.
+    pub tokens: Tokens,
+    /// The provider's own usage object as compact JSON; empty if too long for a usage record.
+    pub raw: String,
+}
+
+impl Caller {
+    /// A caller with an empty pool. Installs the cryptography that it needs.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the proxy, or that the system cannot verify certificates.
+    pub fn new(options: &CallerOptions) -> Result<Self, CallerError> {
+        install_crypto();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            // Answers are whole, so a connection per call in flight costs little, and none waits behind another.
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(options.idle_timeout)
+            .pool_max_idle_per_host(usize::MAX)
+            // A redirect would carry the prompt to a host that nobody configured.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Whether to try again is for `policy` to decide, which knows what it may cost.
+            .retry(reqwest::retry::never())
+            .no_proxy();
+        if let Some(proxy) = &options.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| CallerError::Proxy)?);
+        }
+        Ok(Caller { client: builder.build().map_err(CallerError::Client)? })
+    }
+
+    /// Sends one request and reads the whole answer.
+    ///
+    /// Never retries. The call ends at the earliest of the deployment's timeouts and the deadline. An answer without
+    /// credible usage is counted here, after its latency was taken.
+    ///
+    /// Cancel safety: dropping the future closes the connection of an unfinished call; the provider may have worked
+    /// and may bill.
+    pub async fn call(&self, deployment: &Deployment, call: &Call<'_>) -> Called {
+        let started = Instant::now();
+        let mut seen = exchange::Seen::default();
+        let outcome = exchange::run(&self.client, deployment, call, started, &mut seen).await;
+        let latency = seen.end.unwrap_or_else(Instant::now) - started;
+        tracing::debug!(
+            provider = deployment.provider,
+            model = deployment.model,
+            http_status = seen.http_status,
+            latency_ms = latency.as_millis(),
+            failure = outcome.as_ref().err().map(|failure| tracing::field::debug(failure.kind)),
+            "called a provider"
+        );
+        Called {
+            outcome,
+            http_status: seen.http_status,
+            request_id: seen.request_id,
+            latency,
+            first_byte: seen.first_byte,
+            failed_usage: seen.failed_usage,
+        }
+    }
+}

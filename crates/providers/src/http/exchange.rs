@@ -1,0 +1,241 @@
+//! The steps of one call, in order: prepare, send, read, judge.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Response};
+use tokio::time::{Instant, timeout_at};
+use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
+
+use super::{Answer, Call, Usage};
+use crate::adapter::{Adapter, Read, Refusal, Sent, Unusable};
+use crate::deployment::Deployment;
+use crate::keys::ApiKey;
+use crate::scrub::scrub;
+use crate::tokens;
+
+/// The most bytes of an error body that are read; a message is a few hundred.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// The longest request id that is kept, as a usage record has room for it.
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+const JOB: HeaderName = HeaderName::from_static("x-tollgate-job");
+const RUN: HeaderName = HeaderName::from_static("x-tollgate-run");
+const ATTEMPT: HeaderName = HeaderName::from_static("x-tollgate-attempt");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What was seen of a call, however it ends.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) http_status: Option<u16>,
+    pub(super) request_id: String,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) end: Option<Instant>,
+    pub(super) failed_usage: Option<Usage>,
+}
+
+/// The points in time at which a call ends.
+struct Clock {
+    first_byte: Instant,
+    total: Instant,
+    deadline: Option<Instant>,
+}
+
+/// A point in time, and what it means when it comes.
+type Limit = (Instant, FailureKind);
+
+impl Clock {
+    fn new(started: Instant, deployment: &Deployment, deadline_in: Option<Duration>) -> Self {
+        // A timeout beyond what the clock can count is none.
+        const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+        let after = |wait: Duration| started + wait.min(FOREVER);
+        Clock {
+            first_byte: after(deployment.timeouts.first_byte.min(deployment.timeouts.total)),
+            total: after(deployment.timeouts.total),
+            deadline: deadline_in.map(after),
+        }
+    }
+
+    fn headers(&self) -> Limit {
+        self.unless_deadline(self.first_byte, FailureKind::FirstByteTimeout)
+    }
+
+    fn end(&self) -> Limit {
+        self.unless_deadline(self.total, FailureKind::TotalTimeout)
+    }
+
+    fn unless_deadline(&self, at: Instant, kind: FailureKind) -> Limit {
+        match self.deadline {
+            Some(deadline) if deadline <= at => (deadline, FailureKind::Deadline),
+            _ => (at, kind),
+        }
+    }
+}
+
+pub(super) async fn run(
+    client: &Client,
+    deployment: &Deployment,
+    call: &Call<'_>,
+    started: Instant,
+    seen: &mut Seen,
+) -> Result<Answer, Failure> {
+    if call.deadline_in == Some(Duration::ZERO) {
+        return Err(failure(FailureKind::Deadline, Billed::No, "the job's time was over before the call"));
+    }
+    let adapter = deployment.vendor.adapter();
+    let body = (adapter.body)(call.body, call.request, &deployment.model_json)
+        .ok_or_else(|| failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body"))?;
+    let clock = Clock::new(started, deployment, call.deadline_in);
+
+    let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
+    let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
+    let status = response.status();
+    seen.first_byte = Some(started.elapsed());
+    seen.http_status = Some(status.as_u16());
+    seen.request_id = request_id(response.headers());
+
+    if !status.is_success() {
+        let failure = refused(adapter, deployment, &clock, response).await;
+        seen.end = Some(Instant::now());
+        return Err(failure);
+    }
+    let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
+    seen.end = Some(Instant::now());
+    let at_status = |failure: Failure| Failure { http_status: Some(status.as_u16()), ..failure };
+    let bytes = bytes.map_err(at_status)?;
+
+    let sent = Sent { body: call.body, max_tokens: call.request.max_tokens, n: call.request.n };
+    match (adapter.read)(bytes, &sent) {
+        Ok(read) => Ok(answer(read, adapter, deployment, call, status.as_u16()).await),
+        Err(Unusable { message, reported }) => {
+            seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, raw: reported.raw });
+            let message = scrub(&message, deployment.key.as_ref().map(ApiKey::expose));
+            Err(at_status(failure(FailureKind::BadResponse, Billed::Maybe, &message)))
+        }
+    }
+}
+
+fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
+    let json = HeaderValue::from_static("application/json");
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, json.clone());
+    headers.insert(ACCEPT, json);
+    if let Some(authorization) = &deployment.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    // A trace context that cannot be a header is not worth failing a job for.
+    let mut pass_on = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(traceparent) = call.traceparent {
+        pass_on(TRACEPARENT, traceparent);
+        if let Some(tracestate) = call.tracestate {
+            pass_on(TRACESTATE, tracestate);
+        }
+    }
+    if deployment.correlation_headers {
+        pass_on(JOB, call.job);
+        pass_on(RUN, call.run);
+        headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
+    }
+    headers
+}
+
+async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let message = match kind {
+        FailureKind::Deadline => "the job's time ended during the call",
+        FailureKind::FirstByteTimeout => "no response began in time",
+        _ => "the response did not end in time",
+    };
+    timeout_at(at, work).await.map_err(|_| failure(kind, Billed::Maybe, message))
+}
+
+/// What a transport error means. Only what fails before the request is sent is surely not billed.
+fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
+    let (kind, billed) = match &error {
+        error if error.is_connect() => (FailureKind::Connect, Billed::No),
+        error if error.is_decode() => (FailureKind::BadResponse, Billed::Maybe),
+        _ => (FailureKind::Reset, Billed::Maybe),
+    };
+    let error = error.without_url();
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    failure(kind, billed, &scrub(&message, deployment.key.as_ref().map(ApiKey::expose)))
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let names = ["x-request-id", "request-id", "apim-request-id"];
+    let value = names.into_iter().find_map(|name| headers.get(name)).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(REQUEST_ID_CHARS_MAX).collect()
+}
+
+/// A refusal. Its status counts even if its body breaks off, is too long, or takes too long.
+async fn refused(adapter: &Adapter, deployment: &Deployment, clock: &Clock, mut response: Response) -> Failure {
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > ERROR_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // What came before the time was over is judged all the same.
+    let _ = timeout_at(clock.end().0, read).await;
+    let key = deployment.key.as_ref().map(ApiKey::expose);
+    (adapter.refuse)(&Refusal { status, headers: &headers, body: &body, key })
+}
+
+/// The whole body, counted as it comes out of decompression, so that a small body cannot become a large one unseen.
+async fn whole(mut response: Response, deployment: &Deployment) -> Result<Vec<u8>, Failure> {
+    let max = deployment.response_bytes_max;
+    let too_large = || {
+        let message = format!("an answer of more than {max} bytes");
+        failure(FailureKind::BadResponse, Billed::Maybe, &message)
+    };
+    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > max {
+        return Err(too_large());
+    }
+    let mut body = Vec::with_capacity(announced);
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(error, deployment))? {
+        if body.len() + chunk.len() > max {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn answer(read: Read, adapter: &Adapter, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
+    let (tokens, usage_source) = match read.reported.tokens {
+        Some(tokens) => (tokens, UsageSource::Provider),
+        None => {
+            let text = (adapter.answer_text)(&read.body);
+            (tokens::estimate(call.body.clone(), text, &deployment.model).await, UsageSource::Estimated)
+        }
+    };
+    Answer {
+        body: read.body,
+        http_status,
+        tokens,
+        usage_source,
+        raw_usage: read.reported.raw,
+        finish: read.finish,
+        answer_text_bytes: read.answer_text_bytes,
+    }
+}
+
+fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {
+    Failure { kind, http_status: None, retry_after: None, billed, message: message.to_owned() }
+}

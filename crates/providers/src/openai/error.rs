@@ -1,0 +1,173 @@
+//! Reads a response that is not 2xx: status and code first; the message's words last, and only where the request is at
+//! fault, because providers quote prompts in their messages and a prompt may say "rate limit".
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tollgate_types::{Billed, Failure, FailureKind};
+
+use crate::adapter::Refusal;
+use crate::retry_after::{self, HINT_MAX};
+use crate::scrub::scrub;
+
+/// The account is out of quota or credit; OpenAI's error guide, and its copies.
+const QUOTA: &[&str] = &[
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "project_usage_limit_exceeded",
+    "enforced_spend_limit_reached",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+];
+const CONTEXT: &[&str] = &["context_length_exceeded", "exceed_context_size_error"];
+const POLICY: &[&str] =
+    &["content_policy_violation", "content_filter", "invalid_prompt", "responsibleaipolicyviolation"];
+const AUTH: &[&str] = &["invalid_api_key", "authentication_error", "permission_error"];
+const NOT_FOUND: &[&str] = &["model_not_found", "deploymentnotfound"];
+
+/// Words of a 400, 413 or 422 that mean a prompt longer than the context (the list that LiteLLM keeps).
+const CONTEXT_WORDS: &[&str] = &[
+    "exceed context limit",
+    "this model's maximum context length is",
+    "model's maximum context limit",
+    "is longer than the model's context length",
+    "input tokens exceed the configured limit",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens allowed",
+    "prompt is too long",
+    "prompt: length",
+    "input is too long",
+    "too many input tokens",
+    "too many tokens",
+];
+const POLICY_WORDS: &[&str] = &[
+    "responsibleaipolicyviolation",
+    "content management policy",
+    "rejected as a result of our safety system",
+    "rejected as a result of the safety system",
+    "violating our usage policy",
+    "content filtering policy",
+    "the response was blocked",
+];
+
+/// What the provider says is wrong.
+#[derive(Default)]
+struct Said {
+    message: Option<String>,
+    /// `code`, `type`, `status` and inner code, in lower case.
+    codes: Vec<String>,
+}
+
+/// The failure that a response means.
+pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
+    let said = serde_json::from_slice(refusal.body).map(|body| said(&body)).unwrap_or_default();
+    let status = refusal.status;
+    let mut kind = kind(status, &said);
+    let mut retry_after = retry_after::hint(refusal.headers, OffsetDateTime::now_utc());
+    match should_retry(refusal.headers) {
+        Some(true) if kind == FailureKind::InvalidRequest => kind = FailureKind::ServerError,
+        // "Not here again" is the longest wait there is: whoever decides goes elsewhere, or gives up.
+        Some(false) if matches!(kind, FailureKind::ServerError | FailureKind::RateLimited) => {
+            retry_after = Some(HINT_MAX);
+        }
+        _ => {}
+    }
+    let message = match (said.message, said.codes.first()) {
+        (Some(message), Some(code)) => format!("HTTP {status} {code}: {message}"),
+        (Some(message), None) => format!("HTTP {status}: {message}"),
+        (None, Some(code)) => format!("HTTP {status} {code}"),
+        (None, None) if kind == FailureKind::BadResponse => format!("HTTP {status}: a redirect, which is not followed"),
+        (None, None) => format!("HTTP {status} without a readable error"),
+    };
+    let message = scrub(&message, refusal.key);
+    Failure { kind, http_status: Some(status), retry_after, billed: billed(status), message }
+}
+
+/// The message of an error object or body, for a 2xx that carries one.
+pub(super) fn message_of(json: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(json).ok()?;
+    match value {
+        Value::String(message) => Some(message),
+        value => said(&value).message,
+    }
+}
+
+/// `{"error":{…}}`; vLLM's and Mistral's bare object; FastAPI's `detail`; Gemini's array of one.
+fn said(body: &Value) -> Said {
+    let body = body.get(0).unwrap_or(body);
+    let error = body.get("error").unwrap_or(body);
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let detail = body.get("detail");
+    let message = text(error.get("message"))
+        .or_else(|| text(Some(error)))
+        .or_else(|| text(body.get("message")))
+        .or_else(|| text(detail))
+        .or_else(|| text(detail.and_then(|d| d.get(0)).and_then(|d| d.get("msg"))));
+    let inner = error.get("innererror").and_then(|inner| inner.get("code"));
+    let details = error.get("details").and_then(|details| details.get("error_code"));
+    let codes = [error.get("code"), inner, details, error.get("type"), error.get("status")];
+    let codes = codes.into_iter().flatten().filter_map(Value::as_str).filter(|code| !code.is_empty());
+    Said { message, codes: codes.map(str::to_ascii_lowercase).collect() }
+}
+
+fn kind(status: u16, said: &Said) -> FailureKind {
+    let has = |list: &[&str]| said.codes.iter().any(|code| list.contains(&code.as_str()));
+    match status {
+        402 => FailureKind::QuotaExhausted,
+        400..=499 if has(QUOTA) => FailureKind::QuotaExhausted,
+        429 => FailureKind::RateLimited,
+        401 => FailureKind::Auth,
+        // llama.cpp has said so with a 500.
+        400..=599 if has(CONTEXT) => FailureKind::ContextLength,
+        400..=499 if has(POLICY) => FailureKind::ContentPolicy,
+        403 => FailureKind::Auth,
+        404 => FailureKind::NotFound,
+        408 | 409 | 424 | 425 | 500..=599 => FailureKind::ServerError,
+        400..=499 if has(AUTH) => FailureKind::Auth,
+        400..=499 if has(NOT_FOUND) => FailureKind::NotFound,
+        400 | 413 | 422 => by_words(said),
+        400..=499 => FailureKind::InvalidRequest,
+        _ => FailureKind::BadResponse,
+    }
+}
+
+fn by_words(said: &Said) -> FailureKind {
+    let message = said.message.as_deref().unwrap_or_default().to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    // A field that is too long is no context that is too long.
+    if said.codes.iter().any(|code| code == "string_above_max_length") {
+        FailureKind::InvalidRequest
+    } else if says(CONTEXT_WORDS) {
+        FailureKind::ContextLength
+    } else if says(POLICY_WORDS) {
+        FailureKind::ContentPolicy
+    } else {
+        FailureKind::InvalidRequest
+    }
+}
+
+/// OpenAI's own clients obey this header above all else.
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Statuses by which a gateway says that it stopped waiting: the model behind it may have gone on. Providers do not
+/// bill what they refuse or fail at themselves.
+fn billed(status: u16) -> Billed {
+    match status {
+        408 | 502 | 504 | 520..=524 => Billed::Maybe,
+        _ => Billed::No,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The body to send: the producer's bytes with at most three values replaced, without parsing or printing them again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use tollgate_types::job::ChatRequest;
+
+/// Replaces the model by `model_json`, `"stream": true` by `false` and the value of `stream_options` by `null`: results
+/// are whole answers, so nothing is gained by having them in pieces. All other bytes stay as they are.
+///
+/// Returns none if the ranges of `request` do not lie apart in `body`, which says that they are of another body.
+pub(super) fn body(body: &Bytes, request: &ChatRequest, model_json: &str) -> Option<Bytes> {
+    if request.stream_at.is_none() && request.stream_options_at.is_none() {
+        let model = body.get(request.model_at.clone())?;
+        if model == model_json.as_bytes() {
+            return Some(body.clone());
+        }
+    }
+    let mut edits: [Option<(Range<usize>, &str)>; 3] = [
+        Some((request.model_at.clone(), model_json)),
+        request.stream_at.clone().map(|at| (at, "false")),
+        request.stream_options_at.clone().map(|at| (at, "null")),
+    ];
+    edits.sort_by_key(|edit| edit.as_ref().map_or(usize::MAX, |(at, _)| at.start));
+    let grown: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
+    let mut out = Vec::with_capacity(body.len() + grown);
+    let mut done = 0;
+    for (at, text) in edits.into_iter().flatten() {
+        body.get(at.clone())?;
+        out.extend_from_slice(body.get(done..at.start)?);
+        out.extend_from_slice(text.as_bytes());
+        done = at.end;
+    }
+    out.extend_from_slice(&body[done..]);
+    Some(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use tollgate_types::JobSpec;
+
+    use super::*;
+
+    fn decode(chat: &str) -> JobSpec {
+        JobSpec::decode(&format!("{{\"body\":{chat}}}").into(), 1 << 20).expect("a job")
+    }
+
+    fn spliced(chat: &str, model: &str) -> String {
+        let spec = decode(chat);
+        let model_json = serde_json::to_string(model).expect("texts serialise");
+        let out = super::body(&spec.body, &spec.request, &model_json).expect("the ranges fit");
+        String::from_utf8(out.into()).expect("UTF-8")
+    }
+
+    #[test]
+    fn only_the_three_values_change() {
+        let text = r#"{ "stream" : true, "messages":[{"role":"user","content":"\"model\": \"fast\""}],
+            "model":"fast" ,"stream_options":{"include_usage":true},"x":1.50}"#;
+        let expected = r#"{ "stream" : false, "messages":[{"role":"user","content":"\"model\": \"fast\""}],
+            "model":"gpt \"4\"" ,"stream_options":null,"x":1.50}"#;
+        assert_eq!(spliced(text, "gpt \"4\""), expected);
+    }
+
+    #[test]
+    fn a_body_that_needs_no_change_is_not_copied() {
+        let spec = decode(r#"{"model":"m","messages":[1],"stream":false}"#);
+        let out = super::body(&spec.body, &spec.request, "\"m\"").expect("the ranges fit");
+        assert_eq!(out.as_ptr(), spec.body.as_ptr());
+    }
+
+    #[test]
+    fn ranges_of_another_body_are_noticed() {
+        let spec = decode(r#"{"messages":[1],"model":"m","stream":true}"#);
+        assert_eq!(super::body(&Bytes::from_static(b"{}"), &spec.request, "\"m\""), None);
+        let mut request = spec.request.clone();
+        request.stream_at = Some(request.model_at.clone());
+        assert_eq!(super::body(&spec.body, &request, "\"x\""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn splicing_is_what_parsing_and_printing_would_do(
+            model in ".{1,20}", to in ".{1,20}", stream in any::<Option<bool>>(), options in any::<Option<bool>>(),
+            content in ".{0,40}", order in any::<[u8; 4]>(), pretty in any::<bool>(),
+        ) {
+            prop_assume!(!model.chars().any(char::is_control));
+            let mut fields = vec![
+                (order[0], "model", json!(model)),
+                (order[1], "messages", json!([{"role": "user", "content": content}])),
+            ];
+            fields.extend(stream.map(|stream| (order[2], "stream", json!(stream))));
+            fields.extend(options.map(|usage| (order[3], "stream_options", json!({"include_usage": usage}))));
+            fields.sort_by_key(|field| field.0);
+            let gap = if pretty { " \n" } else { "" };
+            let fields: Vec<_> =
+                fields.iter().map(|(_, name, value)| format!("{gap}\"{name}\"{gap}:{gap}{value}{gap}")).collect();
+            let text = format!("{{{}}}", fields.join(","));
+
+            let mut expected: Value = serde_json::from_str(&text).expect("JSON");
+            expected["model"] = json!(to);
+            if stream == Some(true) { expected["stream"] = json!(false); }
+            if options.is_some() { expected["stream_options"] = Value::Null; }
+            let got: Value = serde_json::from_str(&spliced(&text, &to)).expect("JSON");
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! One request to JetStream and its answer: the bottom of everything here.
+
+use std::time::Duration;
+
+use async_nats::client::{Request, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tollgate_types::headers;
+
+/// How long one answer may take. A healthy server answers within milliseconds; a restart takes half a second.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Why a request to JetStream brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// No answer came: whether the request had its effect is unknown.
+    #[error("no answer from the server in time")]
+    Unknown,
+    /// Nobody serves the subject: the stream or consumer does not exist, or JetStream is off.
+    #[error("nothing answers on {subject}; does the stream exist? run `tollgate init`")]
+    Absent {
+        /// The subject that was asked.
+        subject: String,
+    },
+    /// The message is larger than the server takes.
+    #[error("the message is larger than the server's max_payload")]
+    TooLarge,
+    /// The server refused.
+    #[error("the server refused: {description} (error {code})")]
+    Refused {
+        /// JetStream's error code.
+        code: u64,
+        /// JetStream's words.
+        description: String,
+    },
+    /// The answer could not be read.
+    #[error("the server's answer could not be read: {0}")]
+    Unreadable(String),
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    error: Option<ReplyError>,
+}
+
+#[derive(Deserialize)]
+struct ReplyError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+/// Sends one request and returns the raw answer. Cancel safe; a cancelled request may still have its effect.
+pub(crate) async fn raw(
+    client: &Client,
+    subject: String,
+    headers: Option<HeaderMap>,
+    payload: Bytes,
+) -> Result<Message, ApiError> {
+    let mut request = Request::new().payload(payload).timeout(Some(ANSWER_TIMEOUT));
+    if let Some(headers) = headers {
+        request = request.headers(headers);
+    }
+    client.send_request(subject.clone(), request).await.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => ApiError::Absent { subject },
+        RequestErrorKind::MaxPayloadExceeded => ApiError::TooLarge,
+        RequestErrorKind::TimedOut | RequestErrorKind::InvalidSubject | RequestErrorKind::Other => ApiError::Unknown,
+    })
+}
+
+/// Asks the JetStream API and reads its JSON answer.
+pub(crate) async fn ask<T: DeserializeOwned>(client: &Client, subject: String, payload: Bytes) -> Result<T, ApiError> {
+    read(&raw(client, subject, None, payload).await?.payload)
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
+    let unreadable = |error: serde_json::Error| ApiError::Unreadable(error.to_string());
+    let reply: Reply = serde_json::from_slice(payload).map_err(unreadable)?;
+    match reply.error {
+        Some(error) => Err(ApiError::Refused { code: error.err_code, description: error.description }),
+        None => serde_json::from_slice(payload).map_err(unreadable),
+    }
+}
+
+/// What a create-only publish did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// The message is stored.
+    New,
+    /// Another message was there first.
+    Taken,
+}
+
+#[derive(Deserialize)]
+struct PubAck {
+    #[allow(dead_code, reason = "its presence is what makes the answer an acknowledgement")]
+    seq: u64,
+}
+
+/// JetStream's codes for "expected last subject sequence does not hold".
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
+
+/// Publishes only if `expected` is the last sequence on the subject; `0` means that there is none yet.
+///
+/// After [`ApiError::Unknown`] the message may be stored: publish again and compare what is there.
+pub(crate) async fn publish_expecting(
+    client: &Client,
+    subject: String,
+    mut headers: HeaderMap,
+    payload: Bytes,
+    expected: u64,
+) -> Result<Stored, ApiError> {
+    headers.insert(headers::EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    match acknowledged(client, subject, headers, payload).await {
+        Ok(()) => Ok(Stored::New),
+        Err(ApiError::Refused { code, .. }) if WRONG_LAST_SEQUENCE.contains(&code) => Ok(Stored::Taken),
+        Err(error) => Err(error),
+    }
+}
+
+/// Publishes and awaits the server's acknowledgement.
+pub(crate) async fn acknowledged(
+    client: &Client,
+    subject: String,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Result<(), ApiError> {
+    let answer = raw(client, subject, Some(headers), payload).await?;
+    read::<PubAck>(&answer.payload).map(|_| ())
+}

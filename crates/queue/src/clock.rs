@@ -1,0 +1,94 @@
+//! One clock, the server's: each process knows its offset from it and uses no other for deadlines and ages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use tollgate_types::UnixMillis;
+
+/// The server's time, from the offset that [`ServerClock::observe`] keeps. Cheap to clone; clones share the offset.
+#[derive(Clone, Debug)]
+pub struct ServerClock {
+    /// Server's wall clock at `origin`, ms.
+    base: Arc<AtomicI64>,
+    /// Uncertainty of `base` in µs, growing is not modelled: a better observation replaces it.
+    uncertainty: Arc<AtomicI64>,
+    /// A monotonic origin: steps of the local wall clock do not move the server's time.
+    origin: Instant,
+}
+
+/// An observation this much worse than the best is ignored; queues on a busy client make answers late, never early.
+const WORSE_BY: f64 = 4.0;
+
+impl ServerClock {
+    /// A clock that trusts the local wall clock until the first observation.
+    pub fn new() -> Self {
+        let now = UnixMillis::from(OffsetDateTime::now_utc());
+        ServerClock {
+            base: Arc::new(AtomicI64::new(now.0)),
+            uncertainty: Arc::new(AtomicI64::new(i64::MAX)),
+            origin: Instant::now(),
+        }
+    }
+
+    /// Takes in that the server said `stamp` between the local instants `asked` and `answered`.
+    pub fn observe(&self, asked: Instant, answered: Instant, stamp: UnixMillis) {
+        let round_trip = answered.duration_since(asked);
+        let micros = i64::try_from(round_trip.as_micros()).unwrap_or(i64::MAX);
+        let best = self.uncertainty.load(Ordering::Relaxed);
+        if best != i64::MAX && micros as f64 > (best.max(500)) as f64 * WORSE_BY {
+            // Let the bound relax, so that a clock that drifts away is corrected in time.
+            self.uncertainty.store(best.saturating_add(best / 16 + 1), Ordering::Relaxed);
+            return;
+        }
+        let middle = asked.duration_since(self.origin) + round_trip / 2;
+        self.base.store(stamp.0.saturating_sub(millis(middle)), Ordering::Relaxed);
+        self.uncertainty.store(micros, Ordering::Relaxed);
+    }
+
+    /// The server's time now.
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis(self.base.load(Ordering::Relaxed).saturating_add(millis(self.origin.elapsed())))
+    }
+
+    /// How far the local wall clock is ahead of the server's, ms; `None` before the first observation.
+    pub fn local_ahead_ms(&self) -> Option<i64> {
+        let known = self.uncertainty.load(Ordering::Relaxed) != i64::MAX;
+        known.then(|| UnixMillis::from(OffsetDateTime::now_utc()).0.saturating_sub(self.now().0))
+    }
+}
+
+impl Default for ServerClock {
+    fn default() -> Self {
+        ServerClock::new()
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_time_is_followed_whatever_the_local_clock_says() {
+        let clock = ServerClock::new();
+        let t = Instant::now();
+        let stamp = UnixMillis(1_000_000);
+        clock.observe(t, t + Duration::from_micros(200), stamp);
+        let ahead = clock.now().since(stamp);
+        assert!(clock.now() >= stamp && ahead < Duration::from_secs(60), "{ahead:?}");
+    }
+
+    #[test]
+    fn a_late_answer_does_not_spoil_a_good_one() {
+        let clock = ServerClock::new();
+        let t = Instant::now();
+        clock.observe(t, t + Duration::from_micros(200), UnixMillis(1_000_000));
+        clock.observe(t, t + Duration::from_secs(4), UnixMillis(1_000_000));
+        assert!(clock.now() >= UnixMillis(1_000_000), "the late answer would have set the clock two seconds back");
+    }
+}

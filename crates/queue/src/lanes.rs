@@ -1,0 +1,158 @@
+//! Lanes: which have work, and the one durable consumer behind each.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::{self, Context};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tollgate_types::{Digest, LaneKey, UnixMillis, subjects};
+
+use crate::api::{self, ApiError};
+use crate::clock::ServerClock;
+
+/// What the lanes' consumers are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneConfig {
+    /// How long a worker may be silent before its jobs go to another.
+    pub ack_wait: Duration,
+    /// The most jobs of one lane in flight, over all workers.
+    pub in_flight_max: i64,
+    /// A lane's consumer goes away after this long without a pull; its jobs stay, and it comes back with the next.
+    pub idle_max: Duration,
+}
+
+impl Default for LaneConfig {
+    fn default() -> Self {
+        LaneConfig { ack_wait: Duration::from_secs(15), in_flight_max: 20_000, idle_max: Duration::from_secs(6 * 3600) }
+    }
+}
+
+/// How many jobs wait or run in each lane. Jobs in flight count, with whichever worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Jobs by lane.
+    pub lanes: HashMap<LaneKey, u64>,
+}
+
+/// The questions about lanes.
+#[derive(Clone)]
+pub struct Lanes {
+    client: Client,
+    context: Context,
+    config: LaneConfig,
+    clock: ServerClock,
+    /// When the jobs stream was created, ns: names its incarnation in ids.
+    stream_created_ns: i128,
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    created: String,
+    #[serde(default)]
+    ts: Option<String>,
+    state: StreamState,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    #[serde(default)]
+    subjects: Option<HashMap<String, u64>>,
+}
+
+impl Lanes {
+    /// Reads what the jobs stream is. The stream must exist: a worker never creates it.
+    ///
+    /// # Errors
+    /// Returns why the stream could not be read.
+    pub async fn open(client: &Client, config: LaneConfig, clock: ServerClock) -> Result<Lanes, ApiError> {
+        let context = jetstream::new(client.clone());
+        let info = stream_info(client, "").await?;
+        let created = OffsetDateTime::parse(&info.created, &Rfc3339)
+            .map_err(|error| ApiError::Unreadable(format!("the stream's creation time: {error}")))?;
+        let stream_created_ns = created.unix_timestamp_nanos();
+        Ok(Lanes { client: client.clone(), context, config, clock, stream_created_ns })
+    }
+
+    /// When the jobs stream was created, in nanoseconds since the Unix epoch.
+    pub fn stream_created_ns(&self) -> i128 {
+        self.stream_created_ns
+    }
+
+    /// Asks which lanes have jobs: one question, 0.5 ms at 300 lanes. Sets the server's clock on the way.
+    ///
+    /// # Errors
+    /// Returns why there was no answer.
+    pub async fn backlog(&self) -> Result<Backlog, ApiError> {
+        let asked = Instant::now();
+        let info = stream_info(&self.client, r#"{"subjects_filter":"tollgate.jobs.>"}"#).await?;
+        let stamp = info.ts.as_deref().and_then(|ts| OffsetDateTime::parse(ts, &Rfc3339).ok());
+        if let Some(stamp) = stamp {
+            self.clock.observe(asked, Instant::now(), UnixMillis::from(stamp));
+        }
+        let counts = info.state.subjects.unwrap_or_default().into_iter();
+        let lanes = counts.filter_map(|(subject, n)| Some((subjects::parse_jobs(&subject)?, n))).collect();
+        Ok(Backlog { lanes })
+    }
+
+    /// Makes sure that the lane's consumer exists, and returns when it was made. Idempotent.
+    ///
+    /// # Errors
+    /// Returns the server's words when it refuses.
+    pub async fn ensure(&self, lane: &LaneKey) -> Result<UnixMillis, ApiError> {
+        let name = consumer_name(lane);
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            description: Some(format!("lane {lane}")),
+            filter_subject: subjects::jobs(lane),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            replay_policy: ReplayPolicy::Instant,
+            ack_wait: self.config.ack_wait,
+            // The worker decides what is poison; a server-side limit would leave the job stuck in silence.
+            max_deliver: -1,
+            max_ack_pending: self.config.in_flight_max,
+            // One waiting pull per worker and lane is the rule; this is for fleets.
+            max_waiting: 4096,
+            inactive_threshold: self.config.idle_max,
+            ..pull::Config::default()
+        };
+        let consumer = self.context.create_consumer_on_stream(config, subjects::JOBS_STREAM).await;
+        let consumer = consumer.map_err(|error| ApiError::Refused { code: 0, description: error.to_string() })?;
+        Ok(UnixMillis::from(consumer.cached_info().created))
+    }
+}
+
+async fn stream_info(client: &Client, payload: &'static str) -> Result<StreamInfo, ApiError> {
+    let subject = format!("$JS.API.STREAM.INFO.{}", subjects::JOBS_STREAM);
+    api::ask(client, subject, payload.into()).await
+}
+
+/// The durable name of a lane's consumer. Known classes and well-formed teams read as themselves; anything else is
+/// named by its digest, because consumer names allow less than subjects.
+pub fn consumer_name(lane: &LaneKey) -> String {
+    let known = lane.known_class().is_some() && lane.team.parse::<tollgate_types::Team>().is_ok();
+    if known {
+        format!("lane-{}-{}", lane.class, lane.team)
+    } else {
+        format!("stray-{}", Digest::of(&[lane.class.as_bytes(), lane.team.as_bytes()]).short())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lane_has_a_name_that_a_consumer_may_have() {
+        let lane = |class: &str, team: &str| LaneKey { class: class.into(), team: team.into() };
+        assert_eq!(consumer_name(&lane("batch", "search")), "lane-batch-search");
+        for odd in [lane("batch", "a/b"), lane("urgent", "search"), lane("batch", "ü")] {
+            let name = consumer_name(&odd);
+            assert!(name.starts_with("stray-") && name.len() == 22, "{name}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Moves the commit log into ClickHouse, each record counted once.

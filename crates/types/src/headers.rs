@@ -1,0 +1,29 @@
+//! Every message header that Tollgate reads or writes.
+
+/// The job's id, NATS' own way to say "this is the same message".
+pub const JOB_ID: &str = "Nats-Msg-Id";
+/// On a result: the usage event as JSON in ASCII, at most [`USAGE_MAX`] bytes. A result counts only with it.
+pub const USAGE: &str = "Tollgate-Usage";
+/// On a result: [`Digest`](crate::Digest) of the request that it answers.
+pub const DIGEST: &str = "Tollgate-Digest";
+/// On a dead letter: the error code of the reason.
+pub const DEAD_REASON: &str = "Tollgate-Dead-Reason";
+/// On a dead letter: the subject that the job was published on.
+pub const DEAD_SUBJECT: &str = "Tollgate-Dead-Subject";
+/// On a dead letter: the job id that it was answered under.
+pub const DEAD_JOB: &str = "Tollgate-Dead-Job";
+/// On a dead letter: the producer's own `Nats-Msg-Id`.
+pub const DEAD_MSG_ID: &str = "Tollgate-Dead-Msg-Id";
+/// On a dead letter whose headers could not be read: the header block as base64.
+pub const DEAD_HEADERS: &str = "Tollgate-Dead-Headers";
+/// W3C trace context of the producer; it goes on through the provider call.
+pub const TRACEPARENT: &str = "traceparent";
+/// W3C vendor trace state; it travels with [`TRACEPARENT`].
+pub const TRACESTATE: &str = "tracestate";
+/// A publish is refused unless this is the last sequence on its subject; `0` makes it create-only.
+pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The most bytes of the usage header: it must leave room in the message and stay cheap to read alone.
+pub const USAGE_MAX: usize = 16 * 1024;
+/// The most bytes of all headers of a job together; a job has no use for more.
+pub const JOB_HEADERS_MAX: usize = 16 * 1024;

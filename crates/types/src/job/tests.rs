@@ -1,0 +1,121 @@
+use super::*;
+
+fn decode(text: &str) -> Result<JobSpec, Rejection> {
+    JobSpec::decode(&Bytes::from(text.to_owned()), 1 << 20)
+}
+
+const GOOD: &str = r#"{"custom_id": "q-17", "method": "POST", "url": "/v1/chat/completions",
+ "body": {"model": "fast", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 200, "stream": true, "x": {"y": 1}},
+ "tollgate": {"version": 1, "reply_to": "reply.search.42", "deadline": "2026-12-01T10:00:00Z", "project": "ranking", "labels": {"feature": "summary"}}}"#;
+
+#[test]
+fn a_batch_line_with_our_options_is_a_job() {
+    let job = decode(GOOD).expect("the sample is good");
+    assert_eq!(job.custom_id.as_deref(), Some("q-17"));
+    assert_eq!(job.request.model, "fast");
+    assert_eq!(&job.body[job.request.model_at.clone()], b"\"fast\"");
+    assert_eq!(&job.body[job.request.stream_at.clone().expect("it streams")], b"true");
+    assert_eq!(job.request.max_tokens, Some(200));
+    assert_eq!(job.options.deadline.as_ref().map(|d| d.at), Some(UnixMillis(1_796_119_200_000)));
+    assert_eq!(job.options.labels["feature"], "summary");
+    assert!(job.body.starts_with(b"{\"model\"") && job.body.ends_with(b"}"));
+}
+
+#[test]
+fn a_line_of_an_existing_batch_file_is_a_job_as_it_is() {
+    let line = r#"{"custom_id":"request-1","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4o-mini","messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"Hello\u0000\u001b[31m"}],"max_tokens":1000}}"#;
+    assert!(decode(line).is_ok());
+}
+
+#[test]
+fn each_malformed_payload_is_refused_with_its_own_code_and_field() {
+    let body = |b: &str| format!(r#"{{"body":{b}}}"#);
+    let chat = |extra: &str| body(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{extra}}}"#));
+    let cases: Vec<(String, ErrorCode, &str)> = vec![
+        (String::new(), ErrorCode::BadRequest, "empty"),
+        ("hello".into(), ErrorCode::InvalidJson, "line 1"),
+        (r#"{"body":{"#.into(), ErrorCode::InvalidJson, "EOF"),
+        ("[1]".into(), ErrorCode::BadRequest, "an array"),
+        ("{}".into(), ErrorCode::MissingField, "`body`"),
+        (body("3"), ErrorCode::InvalidField, "`body`"),
+        (body(r#"{"model":"m"}"#), ErrorCode::MissingField, "`body.messages`"),
+        (body(r#"{"model":"m","messages":[]}"#), ErrorCode::NoMessages, "`body.messages`"),
+        (
+            body(r#"{"model":"m","messages":"hi"}"#),
+            ErrorCode::InvalidField,
+            "`body.messages` must be an array of messages, not a text",
+        ),
+        (body(r#"{"model":"m","messages":null}"#), ErrorCode::InvalidField, "not null"),
+        (body(r#"{"model":"a","model":"b","messages":[1]}"#), ErrorCode::DuplicateField, "`body.model`"),
+        (body(r#"{"messages":[1]}"#), ErrorCode::MissingField, "`body.model`"),
+        (chat(r#","max_tokens":-1"#), ErrorCode::InvalidField, "`body.max_tokens`"),
+        (chat(r#","max_tokens":0"#), ErrorCode::InvalidField, "`body.max_tokens`"),
+        (chat(r#","max_tokens":1e308"#), ErrorCode::InvalidField, "`body.max_tokens`"),
+        (chat(r#","max_tokens":"12""#), ErrorCode::InvalidField, "not a text"),
+        (chat(r#","max_tokens":18446744073709551616"#), ErrorCode::InvalidField, "`body.max_tokens`"),
+        (chat(r#","temperature":NaN"#), ErrorCode::InvalidJson, "line"),
+        (chat(r#","temperature":"hot""#), ErrorCode::InvalidField, "`body.temperature`"),
+        (chat(r#","api_base":"http://evil""#), ErrorCode::ForbiddenField, "`body.api_base`"),
+        (r#"{"mesages":[],"body":{}}"#.into(), ErrorCode::UnknownField, "did you mean `body.messages`"),
+        (r#"{"custom_ID":"x","body":{}}"#.into(), ErrorCode::UnknownField, "did you mean `custom_id`"),
+        (r#"{"body":{},"priority":999999}"#.into(), ErrorCode::ForbiddenField, "`priority`"),
+        (r#"{"body":{},"tollgate":{"priority":1}}"#.into(), ErrorCode::ForbiddenField, "`tollgate.priority`"),
+        (r#"{"body":{},"tollgate":{"version":2}}"#.into(), ErrorCode::UnsupportedVersion, "speaks 1"),
+        (r#"{"body":{},"tollgate":{"deadline":1764583200}}"#.into(), ErrorCode::InvalidField, "`tollgate.deadline`"),
+        (r#"{"body":{},"tollgate":{"deadline":"tomorrow"}}"#.into(), ErrorCode::InvalidField, "RFC 3339"),
+        (r#"{"body":{},"tollgate":{"labels":{"a b":"x"}}}"#.into(), ErrorCode::InvalidField, "labels"),
+        (r#"{"body":{},"url":"/v1/embeddings"}"#.into(), ErrorCode::UnsupportedUrl, "/v1/chat/completions"),
+        (r#"{"body":{"a":"\ud800"}}"#.into(), ErrorCode::InvalidJson, "escape"),
+    ];
+    for (text, code, says) in cases {
+        let rejection = decode(&text).expect_err(&text);
+        assert_eq!(rejection.code, code, "{text} -> {rejection:?}");
+        assert!(rejection.message.contains(says), "{text} -> {}", rejection.message);
+    }
+}
+
+#[test]
+fn encodings_that_are_not_plain_utf8_are_named() {
+    let cases: [(&[u8], &str); 5] = [
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"\xff\xfe{\0", "UTF-16"),
+        (b"{\0\"\0", "UTF-16"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"{\"a\":\"\xff\"}", "invalid UTF-8"),
+    ];
+    for (payload, says) in cases {
+        let rejection = JobSpec::decode(&Bytes::from_static(payload), 1 << 20).expect_err(says);
+        assert_eq!(rejection.code, ErrorCode::BadEncoding);
+        assert!(rejection.message.contains(says), "{}", rejection.message);
+    }
+}
+
+#[test]
+fn a_refused_line_keeps_its_custom_id() {
+    let rejection = decode(r#"{"custom_id":"q-9","body":{"model":"m","messages":[]}}"#).expect_err("no messages");
+    assert_eq!(rejection.custom_id.as_deref(), Some("q-9"));
+}
+
+#[test]
+fn the_digest_is_of_the_request_alone() {
+    let a = decode(GOOD).expect("good");
+    let b = decode(&GOOD.replace("q-17", "q-18").replace("reply.search.42", "reply.search.43")).expect("good");
+    let c = decode(&GOOD.replace("\"hi\"", "\"ho\"")).expect("good");
+    assert_eq!(a.digest, b.digest);
+    assert_ne!(a.digest, c.digest);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_input_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+        let _ = JobSpec::decode(&Bytes::from(bytes), 300);
+    }
+
+    #[test]
+    fn no_damaged_sample_panics(cut in 0usize..400, byte in proptest::prelude::any::<u8>()) {
+        let mut sample = GOOD.as_bytes().to_vec();
+        let at = cut % sample.len();
+        sample[at] = byte;
+        let _ = JobSpec::decode(&Bytes::from(sample), 1 << 20);
+    }
+}

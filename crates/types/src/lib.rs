@@ -1,0 +1,31 @@
+//! The nouns of Tollgate and their wire form: job, result, usage event, ids, money, tokens, subjects, headers, errors.
+//!
+//! Start with [`job`] (what a producer publishes), then [`result`] (what it gets back) and [`event`] (what the
+//! analysts get). [`subjects`] and [`headers`] are every name that appears on the wire. The JSON Schemas in
+//! `schemas/` are generated from these types by [`schema`].
+//!
+//! Deliberately absent: any I/O, clock, randomness, and any decision. Those live in the layers above.
+
+pub mod code;
+pub mod event;
+pub mod failure;
+pub mod headers;
+pub mod ids;
+pub mod instant;
+pub mod job;
+pub mod money;
+pub mod result;
+pub mod schema;
+pub mod strict;
+pub mod subjects;
+pub mod tokens;
+
+pub use code::{ErrorCode, Status};
+pub use event::{AttemptOutcome, AttemptRecord, UsageEvent, UsageSource};
+pub use failure::{Billed, Failure, FailureKind};
+pub use ids::{Class, Digest, JobId, LaneKey, Team};
+pub use instant::UnixMillis;
+pub use job::{JobSpec, Options, Rejection};
+pub use money::NanoUsd;
+pub use result::{JobResult, ResultFacts};
+pub use tokens::Tokens;

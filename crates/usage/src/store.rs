@@ -1,0 +1,214 @@
+//! The connection to one ClickHouse database: inserts under a token, and simple reads.
+
+use std::future::Future;
+use std::time::Duration;
+
+use clickhouse::Client;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::{Fault, StoreError};
+use crate::row::Row;
+
+/// Where ClickHouse is and who we are there.
+#[derive(Clone, Debug)]
+pub struct ClickHouseConfig {
+    /// The address of its HTTP interface, `http://…` or `https://…`.
+    pub url: String,
+    /// The database that holds our tables: letters, digits and `_`.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// The user's password; empty for none.
+    pub password: SecretString,
+    /// How long we wait.
+    pub timeouts: Timeouts,
+}
+
+impl ClickHouseConfig {
+    /// The user `default` without a password, in the database `tollgate`.
+    pub fn new(url: impl Into<String>) -> Self {
+        ClickHouseConfig {
+            url: url.into(),
+            database: "tollgate".to_owned(),
+            user: "default".to_owned(),
+            password: SecretString::from(String::new()),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// How long each kind of call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A sign of life.
+    pub ping: Duration,
+    /// A question, or one statement of the schema.
+    pub query: Duration,
+    /// One insert with all its materialized views.
+    pub insert: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { ping: Duration::from_secs(5), query: Duration::from_secs(60), insert: Duration::from_secs(60) }
+    }
+}
+
+/// Says why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The address is none of an HTTP interface.
+    #[error("'{0}' does not start with http:// or https://")]
+    Url(String),
+    /// The database's name would have to be quoted.
+    #[error("'{0}' is not a database name of letters, digits and _")]
+    Database(String),
+}
+
+/// One ClickHouse database. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    /// Without a default database, because that may not exist yet.
+    bootstrap: Client,
+    database: String,
+    timeouts: Timeouts,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Prepares the connection; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ConfigError`], before anything fails later with a worse message.
+    pub fn new(config: ClickHouseConfig) -> Result<Self, ConfigError> {
+        if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
+            return Err(ConfigError::Url(config.url));
+        }
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        let plain = config.database.chars().all(|c| letter(c) || c.is_ascii_digit());
+        if !plain || !config.database.starts_with(letter) {
+            return Err(ConfigError::Database(config.database));
+        }
+        let mut bootstrap = Client::default().with_url(config.url).with_user(config.user);
+        if !config.password.expose_secret().is_empty() {
+            bootstrap = bootstrap.with_password(config.password.expose_secret());
+        }
+        let client = bootstrap.clone().with_database(&config.database);
+        Ok(Store { client, bootstrap, database: config.database, timeouts: config.timeouts })
+    }
+
+    /// The database that holds our tables.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Asks for a sign of life, as our user. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        within(self.timeouts.ping, self.bootstrap.query_raw("SELECT 1").execute()).await
+    }
+
+    /// The server's version, such as `26.7.2.1`. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn version(&self) -> Result<String, StoreError> {
+        within(self.timeouts.ping, self.bootstrap.query_raw("SELECT version()").fetch_one()).await
+    }
+
+    /// Inserts a batch as one block under `token`; the same token counts once, in the table and in every rollup.
+    ///
+    /// The token must name exactly these rows: other rows under it are dropped in silence. After an error, a timeout
+    /// or a cancelled call the batch may be in, half in (the table without the rollup) or absent; the same batch under
+    /// the same token mends each case. An empty batch is not sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert(&self, batch: &[Row], token: &str) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let outcome = within(self.timeouts.insert, self.send(batch, token)).await;
+        if outcome.as_ref().is_err_and(|error| error.fault() == Fault::Schema) {
+            // The client keeps the table's columns; a schema that was mended must be seen.
+            self.client.clear_cached_metadata().await;
+        }
+        outcome
+    }
+
+    async fn send(&self, batch: &[Row], token: &str) -> Result<(), clickhouse::error::Error> {
+        let mut insert = self
+            .client
+            .insert::<Row>("usage_events")
+            .await?
+            // The server's default would collect rows and answer for a block that is not ours.
+            .with_setting("async_insert", "0")
+            .with_setting("insert_deduplicate", "1")
+            // Off by default on servers before 26: then a batch sent again doubles every rollup.
+            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")
+            .with_setting("insert_deduplication_token", token);
+        for row in batch {
+            insert.write(row).await?;
+        }
+        insert.end().await
+    }
+
+    /// Runs a statement that names its database. Cancel safe only if the statement may run twice.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        within(self.timeouts.query, self.bootstrap.query_raw(sql).execute()).await
+    }
+
+    /// Asks a question with `?` for each bound value, which is a number or a text.
+    pub(crate) async fn fetch<T>(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<T>, StoreError>
+    where
+        T: clickhouse::RowOwned + clickhouse::RowRead,
+    {
+        let query = bound.iter().fold(self.client.query(sql), |query, value| match value {
+            Bound::Integer(number) => query.bind(*number),
+            Bound::Text(text) => query.bind(*text),
+        });
+        within(self.timeouts.query, query.fetch_all()).await
+    }
+}
+
+/// A value in a question.
+pub(crate) enum Bound<'a> {
+    Integer(i64),
+    Text(&'a str),
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(outcome) => outcome.map_err(StoreError::from),
+        Err(_) => Err(StoreError::TimedOut(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_could_not_work_is_refused_at_once() {
+        let with = |url: &str, database: &str| {
+            let config = ClickHouseConfig { database: database.to_owned(), ..ClickHouseConfig::new(url) };
+            Store::new(config).map(|_| ())
+        };
+        assert_eq!(with("http://localhost:8123", "tollgate_2"), Ok(()));
+        assert_eq!(with("localhost:8123", "tollgate"), Err(ConfigError::Url("localhost:8123".into())));
+        for bad in ["", "2x", "a b", "a`b", "a.b"] {
+            assert_eq!(with("https://c", bad), Err(ConfigError::Database(bad.into())));
+        }
+    }
+}

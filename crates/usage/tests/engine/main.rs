@@ -1,0 +1,226 @@
+//! Schema, inserts and questions against the real ClickHouse engine, over its HTTP interface.
+//!
+//! A process can run one engine, so all cases share one server; each has a database of its own.
+
+mod events;
+
+use std::collections::BTreeMap;
+
+use clickhouse::Client;
+use embedded_clickhouse::{Config, Server};
+use events::{AT, attempt, event};
+use sandbox::{ClickHouseSource, Locations, Progress};
+use tollgate_types::event::{AttemptOutcome, CacheUse, EventKind};
+use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent};
+use tollgate_usage::reconcile::{self, Key, Ledger};
+use tollgate_usage::{ClickHouseConfig, Fault, HourRange, Row, Schema, SchemaError, Source, Stamp, Store, rows};
+
+/// One case: a database of its own.
+struct Case {
+    url: String,
+    store: Store,
+    /// The bare client, for what an analyst would ask.
+    client: Client,
+}
+
+impl Case {
+    async fn new(url: &str, database: &str) -> Self {
+        let config = ClickHouseConfig { database: database.to_owned(), ..ClickHouseConfig::new(url) };
+        let store = Store::new(config).expect("the configuration is sound");
+        let applied = Schema::apply(&store).await.expect("the schema applies to an empty server");
+        assert_eq!(applied, usize::try_from(Schema::VERSION).expect("few files"));
+        let client = Client::default().with_url(url).with_database(database);
+        Case { url: url.to_owned(), store, client }
+    }
+
+    async fn number(&self, sql: &str) -> u64 {
+        self.client.query_raw(sql).fetch_one().await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn check_books(&self, events: &[UsageEvent]) {
+        let mut log = Ledger::new();
+        events.iter().for_each(|event| reconcile::book(&mut log, event));
+        let raw = self.store.totals(HourRange::ALL, Source::Raw).await.expect("raw totals");
+        let rollup = self.store.totals(HourRange::ALL, Source::Rollup).await.expect("rollup totals");
+        let differences = reconcile::reconcile(&log, &raw, &rollup);
+        assert!(differences.is_empty(), "{differences:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_keep_exact_books() {
+    let locations = Locations::from_env().expect("a cache directory");
+    let found = sandbox::clickhouse(&locations, &Progress::silent()).await.expect("a ClickHouse");
+    let ClickHouseSource::Embedded { library } = found else {
+        panic!("this test starts the embedded engine itself; unset CLICKHOUSE_URL and take servers off PATH")
+    };
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(Config::new(library, data.path().join("data"))).await.expect("the engine starts");
+    let url = format!("http://{}", server.addr());
+
+    the_schema_applies_once_and_is_never_lowered(&Case::new(&url, "schema_case").await).await;
+    every_column_explains_itself(&Case::new(&url, "comment_case").await).await;
+    a_batch_counts_once_however_often_it_is_sent(&Case::new(&url, "token_case").await).await;
+    two_partitions_of_one_batch_count_once_too(&Case::new(&url, "month_case").await).await;
+    every_value_of_every_enumeration_is_the_tables(&Case::new(&url, "enum_case").await).await;
+    questions_answer_with_exact_numbers(&Case::new(&url, "question_case").await).await;
+    failures_say_what_kind_they_are(&Case::new(&url, "failure_case").await).await;
+    server.shutdown().await;
+}
+
+async fn the_schema_applies_once_and_is_never_lowered(case: &Case) {
+    assert_eq!(Schema::apply(&case.store).await.expect("nothing is missing"), 0);
+    let sql = "INSERT INTO schema_migrations (version, name, checksum) VALUES (900, 'later', 'x')";
+    case.client.query_raw(sql).execute().await.expect("the row is written");
+    let refused = Schema::apply(&case.store).await;
+    assert!(matches!(refused, Err(SchemaError::Newer { found: 900, known: Schema::VERSION })), "{refused:?}");
+}
+
+async fn every_column_explains_itself(case: &Case) {
+    let tables = "('usage_events', 'usage_hourly', 'schema_migrations')";
+    let of = |what: &str| {
+        format!("SELECT count() FROM system.columns WHERE database = 'comment_case' AND table IN {tables} {what}")
+    };
+    assert!(case.number(&of("")).await > 70);
+    assert_eq!(case.number(&of("AND comment = ''")).await, 0);
+}
+
+async fn a_batch_counts_once_however_often_it_is_sent(case: &Case) {
+    let events: Vec<UsageEvent> = (0..400).map(events::varied).collect();
+    let batch = batch(&events, AT);
+    for (start, token) in [(0, "18a:1-200"), (200, "18a:201-400")] {
+        let part: Vec<Row> =
+            batch.iter().filter(|r| (start..start + 200).contains(&(r.stream_seq - 1))).cloned().collect();
+        for _ in 0..3 {
+            case.store.insert(&part, token).await.expect("the batch is inserted");
+        }
+    }
+    case.check_books(&events).await;
+    let books = case.store.books().await.expect("the books");
+    assert_eq!((books.rows, books.repeated_rows), (batch.len() as u64, 0));
+    assert_eq!(books.raw, books.rollup);
+    let cost: NanoUsd = events.iter().map(UsageEvent::cost).sum();
+    assert_eq!((books.raw.cost, books.raw.jobs > 0), (cost, true));
+    assert_eq!(case.store.last_sequence("18a").await.expect("an answer"), Some(400));
+    assert_eq!(case.store.last_sequence("other").await.expect("an answer"), None);
+
+    // The check can fail: the same batch under another token doubles, and the difference is named.
+    case.store.insert(&batch, "another").await.expect("the batch is inserted");
+    let doubled = case.store.books().await.expect("the books");
+    assert_eq!((doubled.rows, doubled.repeated_rows), (2 * books.rows, books.rows));
+}
+
+async fn two_partitions_of_one_batch_count_once_too(case: &Case) {
+    // The last second of a month and the first of the next: two partitions, so two parts under one token.
+    let border = 1_764_547_200_000;
+    let events: Vec<UsageEvent> = (0..40).map(events::varied).collect();
+    let mut both = batch(&events[..20], UnixMillis(border - 1));
+    both.extend(batch(&events[20..], UnixMillis(border)));
+    for _ in 0..2 {
+        case.store.insert(&both, "18a:1-40").await.expect("the batch is inserted");
+    }
+    case.check_books(&events).await;
+    let months = case.number("SELECT uniqExact(toYYYYMM(ts)) FROM usage_events").await;
+    assert_eq!(months, 2);
+    let november = HourRange::covering(UnixMillis(0), UnixMillis(border));
+    let mut log = Ledger::new();
+    events[..20].iter().for_each(|event| reconcile::book(&mut log, event));
+    let raw = case.store.totals(november, Source::Raw).await.expect("raw totals");
+    let rollup = case.store.totals(november, Source::Rollup).await.expect("rollup totals");
+    assert_eq!(reconcile::reconcile(&log, &raw, &rollup), vec![]);
+}
+
+async fn every_value_of_every_enumeration_is_the_tables(case: &Case) {
+    use AttemptOutcome::{Cancelled, Error, Ok, RateLimited, Timeout};
+    let mut made = Vec::new();
+    for (status, cache) in Status::ALL.into_iter().zip([CacheUse::Miss, CacheUse::Hit, CacheUse::Bypass].repeat(2)) {
+        let mut one = event(EventKind::Result, status.as_str(), vec![]);
+        (one.status, one.cache) = (status, cache);
+        one.attempts =
+            [Ok, RateLimited, Timeout, Cancelled, Error].map(|o| attempt("m", o, Tokens::default(), 1)).into();
+        one.labels = [("größe".to_owned(), "x'y\\\n".to_owned())].into();
+        one.guardrails = vec!["pii".into(), "secrets".into()];
+        made.push(one);
+    }
+    let mut later = event(EventKind::Started, "redelivered", vec![]);
+    later.unknown_attempts = 1;
+    made.push(later);
+    made.push(event(EventKind::Extra, "lost", vec![attempt("m", Ok, Tokens::default(), 1)]));
+    case.store.insert(&batch(&made, AT), "t").await.expect("the batch is inserted");
+    let agree = |sql: &'static str, expected: u64| async move { assert_eq!(case.number(sql).await, expected, "{sql}") };
+    agree("SELECT count() FROM usage_events WHERE kind = 'job' AND toString(status) = job_id", 6).await;
+    agree("SELECT uniqExact(outcome) FROM usage_events WHERE kind = 'attempt'", 5).await;
+    agree("SELECT count() FROM usage_events WHERE outcome = 'rate_limited'", 6).await;
+    agree("SELECT count() FROM usage_events WHERE outcome = 'none' AND kind != 'attempt'", 7).await;
+    agree("SELECT countIf(cache = 'hit') * 100 + countIf(cache = 'bypass') FROM usage_events WHERE kind = 'job'", 202)
+        .await;
+    agree("SELECT count() FROM usage_events WHERE record = 'started' AND kind = 'unknown'", 1).await;
+    agree("SELECT count() FROM usage_events WHERE record = 'extra' AND kind = 'attempt'", 1).await;
+    agree("SELECT count() FROM usage_events WHERE usage_source = 'provider'", 31).await;
+    agree("SELECT count() FROM usage_events WHERE labels['größe'] = 'x\\'y\\\\\\n' AND kind = 'job'", 6).await;
+    agree("SELECT count() FROM usage_events WHERE guardrails = ['pii', 'secrets']", 6).await;
+    agree("SELECT toUInt64(sum(cost_usd * 1000000000)) FROM usage_events", 31).await;
+    case.check_books(&made).await;
+}
+
+async fn questions_answer_with_exact_numbers(case: &Case) {
+    let call = |latency: u64, outcome| {
+        let mut call = attempt("gpt", outcome, Tokens { input: 100, output: 10, ..Tokens::default() }, 84);
+        call.latency_ms = latency;
+        call
+    };
+    let job = |name: &str, latency| event(EventKind::Result, name, vec![call(latency, AttemptOutcome::Ok)]);
+    let mut made: Vec<UsageEvent> = (1..=100).map(|i| job(&format!("j{i}"), i * 10)).collect();
+    made[0].guardrails = vec!["pii".into()];
+    made[1].attempts.insert(0, call(1, AttemptOutcome::Timeout));
+    let mut rejected = event(EventKind::Result, "r", vec![]);
+    (rejected.status, rejected.model_requested) = (Status::Rejected, "gpt".into());
+    made.push(rejected);
+    case.store.insert(&batch(&made, AT), "t").await.expect("the batch is inserted");
+
+    let hour = HourRange::covering(AT, UnixMillis(AT.0 + 1));
+    let usage = case.store.usage_by_team_model(hour).await.expect("an answer");
+    assert_eq!(usage.len(), 1, "{usage:?}");
+    let gpt = &usage[0];
+    assert_eq!((gpt.team.as_str(), gpt.model.as_str(), gpt.jobs(), gpt.attempts), ("search", "gpt", 101, 101));
+    assert_eq!(gpt.jobs_by_status, [100, 0, 1, 0, 0, 0]);
+    assert_eq!((gpt.cost, gpt.tokens.input, gpt.tokens.output, gpt.guardrail_jobs), (NanoUsd(8484), 10_100, 1010, 1));
+    assert_eq!(gpt.avg_latency_ms, Some(505.0));
+    assert!(gpt.p95_latency_ms.is_some_and(|p95| (940.0..=965.0).contains(&p95)), "{:?}", gpt.p95_latency_ms);
+    let before = HourRange::covering(UnixMillis(0), UnixMillis(hour.from_seconds() * 1000));
+    assert!(case.store.usage_by_team_model(before).await.expect("an answer").is_empty());
+
+    assert_eq!(case.number("SELECT toUInt64(cost_nanousd) FROM team_spend_daily WHERE team = 'search'").await, 8484);
+    assert_eq!(case.number("SELECT jobs FROM team_spend_daily WHERE model = 'gpt'").await, 101);
+    assert_eq!(case.number("SELECT calls FROM model_latency WHERE outcome = 'ok'").await, 100);
+    assert_eq!(case.number("SELECT toUInt64(max_ms) FROM model_latency WHERE outcome = 'ok'").await, 1000);
+    let histogram = "SELECT toUInt64(arraySum(mapValues(sumMap(latency_hist)))) FROM usage_hourly WHERE outcome = 'ok'";
+    assert_eq!(case.number(histogram).await, 100);
+}
+
+async fn failures_say_what_kind_they_are(case: &Case) {
+    let made = batch(&[event(EventKind::Result, "j", vec![])], AT);
+    case.client.query_raw("RENAME TABLE usage_events TO elsewhere").execute().await.expect("it is renamed");
+    let gone = case.store.insert(&made, "t").await.expect_err("the table is gone");
+    assert_eq!(gone.fault(), Fault::Schema, "{gone:?}");
+    case.client.query_raw("RENAME TABLE elsewhere TO usage_events").execute().await.expect("it is renamed");
+    case.store.insert(&made, "t").await.expect("the same batch goes in when the table is back");
+
+    let nowhere = Store::new(ClickHouseConfig::new("http://127.0.0.1:1")).expect("the configuration is sound");
+    assert_eq!(nowhere.ping().await.expect_err("nobody listens").fault(), Fault::Transient);
+    assert!(case.store.version().await.expect("a version").starts_with("2"));
+    assert!(case.store.ping().await.is_ok() && case.url.starts_with("http://"));
+}
+
+fn batch(events: &[UsageEvent], at: UnixMillis) -> Vec<Row> {
+    let numbered = events.iter().zip(1u64..);
+    numbered.flat_map(|(event, seq)| rows(Stamp { stream: "18a", seq, at }, event)).collect()
+}
+
+/// The ledger is an ordinary map, so that a report can walk it.
+#[test]
+fn a_ledger_is_keyed_by_team_model_and_status() {
+    let mut ledger: BTreeMap<Key, _> = Ledger::new();
+    reconcile::book(&mut ledger, &event(EventKind::Result, "j", vec![]));
+    assert_eq!(ledger.keys().next().map(|k| (k.team.as_str(), k.status)), Some(("search", Status::Succeeded)));
+}

@@ -1,0 +1,54 @@
+//! May it run at all: a known team and class, a reply that stays at home, a deadline that has not passed.
+//!
+//! Budgets and rates are admitted here too, once they exist.
+
+use tollgate_queue::Delivery;
+use tollgate_types::subjects::{self, ReplyTo};
+use tollgate_types::{Class, ErrorCode, JobSpec};
+
+use crate::dispatch::Context;
+use crate::end::End;
+use crate::run::Run;
+
+/// Admits a job, or says how it ends.
+pub(crate) fn admit(delivery: &Delivery, job: &JobSpec, run: &Run, cx: &Context) -> Result<(), End> {
+    if delivery.lane.known_class().is_none() {
+        let known = Class::ALL.map(Class::as_str).join(", ");
+        let message = format!("'{}' is not a class; the classes are {known}", shown(&run.class));
+        return Err(End::refused(ErrorCode::UnknownClass, message));
+    }
+    if cx.teams.record(&run.team).is_none() {
+        let message = format!(
+            "'{}' is not a registered team; the operator adds teams with `tollgate team add`",
+            shown(&run.team)
+        );
+        return Err(End::refused(ErrorCode::UnknownTeam, message));
+    }
+    let reply = job.options.reply_to.as_deref().map(|subject| subjects::reply_to(&run.team, subject));
+    if reply == Some(ReplyTo::Forbidden) {
+        // Somebody tried to make the broker publish where the team may not: the operator should see it.
+        tracing::warn!(target: "tollgate::audit", team = run.team, job = %run.job, "reply_to outside the team's prefixes");
+        metrics::counter!("tollgate_forbidden_replies_total").increment(1);
+        let message = format!(
+            "`tollgate.reply_to` must lie under `reply.{0}.` or `_INBOX_{0}.`; nothing was published",
+            run.team
+        );
+        return Err(End::refused(ErrorCode::ForbiddenReply, message));
+    }
+    if expired(job, cx) { Err(expiry(job)) } else { Ok(()) }
+}
+
+/// Whether the job's deadline has passed, by the server's clock.
+pub(crate) fn expired(job: &JobSpec, cx: &Context) -> bool {
+    job.options.deadline.as_ref().is_some_and(|deadline| deadline.at <= cx.clock.now())
+}
+
+/// The end of a job whose deadline passed before it was called.
+pub(crate) fn expiry(job: &JobSpec) -> End {
+    let at = job.options.deadline.as_ref().map(|deadline| deadline.at.to_rfc3339()).unwrap_or_default();
+    End::refused(ErrorCode::DeadlineExceeded, format!("the deadline {at} passed before the job ran"))
+}
+
+fn shown(token: &str) -> String {
+    token.chars().take(64).collect()
+}

@@ -1,0 +1,67 @@
+//! What a worker is told, and what it works with.
+
+use std::time::Duration;
+
+use tollgate_policy::failure::Limits;
+use tollgate_providers::Caller;
+use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::state::State;
+use tollgate_queue::teams::Teams;
+use tollgate_queue::{Connection, LaneConfig, Lanes, Results, ServerClock};
+
+use crate::routes::Routes;
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name in results, records and logs; unique among workers.
+    pub name: String,
+    /// The most jobs in flight.
+    pub concurrency: usize,
+    /// How the lanes' consumers are made; their ack wait is the lease of a job.
+    pub lanes: LaneConfig,
+    /// The largest payload that is read, in bytes.
+    pub payload_bytes_max: usize,
+    /// How much may be tried for one job.
+    pub limits: Limits,
+    /// Tokens of an answer without a limit of its own, where the model's is not known either; for upper bounds.
+    pub output_tokens_default: u64,
+    /// How long jobs in flight may go on after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "worker".into(),
+            concurrency: 256,
+            lanes: LaneConfig::default(),
+            payload_bytes_max: 8 << 20,
+            limits: Limits::default(),
+            output_tokens_default: 16_384,
+            drain: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What a worker works with; the binary builds the parts and owns their order of start and stop.
+pub struct Parts {
+    /// The connection that everything below shares.
+    pub connection: Connection,
+    /// The server's clock.
+    pub clock: ServerClock,
+    /// The jobs.
+    pub lanes: Lanes,
+    /// The commit log.
+    pub results: Results,
+    /// Dead letters.
+    pub dead: DeadLetters,
+    /// The broker's small state; suspects are marked there.
+    pub state: State,
+    /// Who is registered.
+    pub teams: Teams,
+    /// Which deployments serve what.
+    pub routes: Routes,
+    /// The way out.
+    pub caller: Caller,
+}

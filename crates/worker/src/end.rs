@@ -1,0 +1,54 @@
+//! How a run ends: one of these reaches the commit, whatever happened before.
+
+use tollgate_providers::Answer;
+use tollgate_types::{AttemptRecord, ErrorCode, Rejection, Status};
+
+/// The end of a job, with what was spent on the way.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// How.
+    pub(crate) outcome: Outcome,
+    /// The calls that were made, in order.
+    pub(crate) attempts: Vec<AttemptRecord>,
+}
+
+/// What the producer gets.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The provider's answer.
+    Answered(Box<Answer>, String),
+    /// A reason.
+    Refused(ErrorCode, String),
+}
+
+impl End {
+    /// An end before anything was spent.
+    pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> End {
+        End { outcome: Outcome::Refused(code, message.into()), attempts: Vec::new() }
+    }
+
+    /// How the job ended.
+    pub(crate) fn status(&self) -> Status {
+        match &self.outcome {
+            Outcome::Answered(..) => Status::Succeeded,
+            Outcome::Refused(code, _) => code.status(),
+        }
+    }
+
+    /// Why the job's bytes are kept as a dead letter, if they are: nobody could run it, and it may be replayed.
+    pub(crate) fn dead_letter(&self, decoded: bool) -> Option<ErrorCode> {
+        match &self.outcome {
+            Outcome::Refused(code @ (ErrorCode::Poison | ErrorCode::UnknownTeam | ErrorCode::UnknownClass), _) => {
+                Some(*code)
+            }
+            Outcome::Refused(code, _) if !decoded => Some(*code),
+            Outcome::Answered(..) | Outcome::Refused(..) => None,
+        }
+    }
+}
+
+impl From<Rejection> for End {
+    fn from(rejection: Rejection) -> End {
+        End::refused(rejection.code, rejection.message)
+    }
+}

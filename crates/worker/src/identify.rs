@@ -1,0 +1,72 @@
+//! Who is it, and what does it ask for: the job's id, its decoded form, and the digest that tells requests apart.
+
+use tollgate_queue::Delivery;
+use tollgate_types::job::undecoded_digest;
+use tollgate_types::subjects::{self, ReplyTo};
+use tollgate_types::{Digest, ErrorCode, JobId, JobSpec, Rejection, headers};
+
+use crate::dispatch::Context;
+use crate::run::Named;
+
+/// What a delivery says of itself.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The id that its result is kept under.
+    pub(crate) job: JobId,
+    /// The job, or why it is none.
+    pub(crate) spec: Result<JobSpec, Rejection>,
+    /// The digest of the request.
+    pub(crate) digest: Digest,
+}
+
+/// Reads a delivery. It cannot fail: what is wrong becomes the job's result.
+pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
+    let made = || JobId::from_sequence(cx.lanes.stream_created_ns(), delivery.place.sequence);
+    let (job, bad_id) = match delivery.header(headers::JOB_ID) {
+        None => (made(), None),
+        Some(text) => match text.parse() {
+            Ok(id) => (id, None),
+            Err(error) => (made(), Some(format!("the Nats-Msg-Id header is not a job id: {error}"))),
+        },
+    };
+    let decoded = JobSpec::decode(&delivery.payload, cx.config.payload_bytes_max);
+    let digest = decoded.as_ref().map_or_else(|_| undecoded_digest(&delivery.payload), |job| job.digest);
+    let header_bytes = delivery.header_bytes();
+    let refusal = if header_bytes > headers::JOB_HEADERS_MAX {
+        let max = headers::JOB_HEADERS_MAX;
+        Some((ErrorCode::BadHeader, format!("the headers have {header_bytes} bytes and may have {max}")))
+    } else {
+        bad_id.map(|message| (ErrorCode::BadId, message))
+    };
+    let spec = match refusal {
+        None => decoded,
+        Some((code, message)) => {
+            let custom_id = decoded.as_ref().map_or_else(|r| r.custom_id.clone(), |job| job.custom_id.clone());
+            let reply_to = decoded.as_ref().map_or_else(|r| r.reply_to.clone(), |job| job.options.reply_to.clone());
+            Err(Rejection { custom_id, reply_to, ..Rejection::new(code, message) })
+        }
+    };
+    Identity { job, spec, digest }
+}
+
+impl Identity {
+    /// What the records of this job repeat.
+    pub(crate) fn named(&self) -> Named {
+        match &self.spec {
+            Ok(job) => Named::of(job),
+            Err(rejection) => Named { custom_id: rejection.custom_id.clone(), ..Named::default() },
+        }
+    }
+
+    fn asked_reply(&self) -> Option<&str> {
+        match &self.spec {
+            Ok(job) => job.options.reply_to.as_deref(),
+            Err(rejection) => rejection.reply_to.as_deref(),
+        }
+    }
+
+    /// Where the team may have its result copied to, if the job asked for it.
+    pub(crate) fn reply_to(&self, team: &str) -> Option<ReplyTo> {
+        self.asked_reply().map(|subject| subjects::reply_to(team, subject))
+    }
+}

@@ -1,0 +1,130 @@
+//! The life of one job, from delivery to settlement. Read this file first.
+//!
+//! ```text
+//! deliver → identify → decode → already answered? → admit (team, class, deadline, reply) → route → suspect?
+//!         → call (retry, fallback) → commit result with usage → reply → ack
+//! ```
+//!
+//! A crash at any arrow is repaired by redelivery: a job with a committed result only replays its tail (reply, ack); a
+//! job without one runs again, and what earlier deliveries may have cost is counted as unknown, never as cost.
+
+use tollgate_queue::{Delivery, Settlement};
+use tracing::Instrument;
+
+use crate::answered::Answered;
+use crate::dispatch::Context;
+use crate::end::End;
+use crate::identify::Identity;
+use crate::run::{Run, Unknown};
+use crate::{admit, answered, call, commit, identify, reply, route, suspect};
+
+/// Why a job is left without a result for now; it is delivered again when its lease ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfinished {
+    /// The commit log could not be asked: running the job might pay twice.
+    #[error("cannot tell whether the job has a result")]
+    Lookup(#[source] tollgate_queue::ApiError),
+    /// The dead letter could not be kept.
+    #[error("cannot keep the dead letter")]
+    DeadLetter(#[source] tollgate_queue::ApiError),
+}
+
+/// Runs one delivery to its end and settles it, once. Returns whether the job left the queue.
+///
+/// When the worker gives up its jobs, the run is dropped where it stands and the job is handed to another worker.
+pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
+    let identity = identify::identify(&delivery, cx);
+    let span = tracing::info_span!("job", job = %identity.job, team = delivery.lane.team, class = delivery.lane.class,
+        delivery = delivery.place.delivered, traceparent = delivery.traceparent());
+    async {
+        let job = identity.job.clone();
+        let settlement = tokio::select! {
+            biased;
+            () = cx.giving_up.cancelled() => {
+                suspect::handed_back(&delivery.lane.team, &job, delivery.place.delivered, cx).await;
+                Settlement::Release
+            }
+            outcome = run(&delivery, identity, cx) => match outcome {
+                Ok(()) => Settlement::Done,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "job not completed");
+                    Settlement::Abandon
+                }
+            },
+        };
+        delivery.settle(settlement).await;
+        settlement == Settlement::Done
+    }
+    .instrument(span)
+    .await
+}
+
+async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<(), Unfinished> {
+    let run = Run::begin(delivery, identity.job.clone(), &cx.clock);
+
+    // Before anything that could cost: an id that has its result gets that result again.
+    let run = match answered::look(&identity, run, cx).await? {
+        Answered::No(run) => run,
+        Answered::Same(existing) => {
+            reply::send(identity.reply_to(&delivery.lane.team), existing.payload, cx).await;
+            return Ok(());
+        }
+        // The id belongs to another request: this message is answered under an id of its own.
+        Answered::Conflict(run, end) => return finish(delivery, &identity, run, Unknown::default(), end, cx).await,
+    };
+
+    let (unknown, end) = work(delivery, &identity, &run, cx).await?;
+    finish(delivery, &identity, run, unknown, end, cx).await
+}
+
+/// Everything between "it has no result" and "this is its end".
+async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context) -> Result<(Unknown, End), Unfinished> {
+    let nothing = Unknown::default();
+    let job = match &identity.spec {
+        Ok(job) => job,
+        Err(rejection) => return Ok((nothing, rejection.clone().into())),
+    };
+    if let Err(end) = admit::admit(delivery, job, run, cx) {
+        return Ok((nothing, end));
+    }
+    let route = match route::route(job, cx) {
+        Ok(route) => route,
+        Err(end) => return Ok((nothing, end)),
+    };
+    let mut unknown = Unknown { bound: route.bound, journaled: false };
+    if admit::expired(job, cx) {
+        return Ok((unknown, admit::expiry(job)));
+    }
+
+    // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.
+    let slot = match suspect::guard(run, cx).await {
+        Ok(slot) => slot,
+        Err(end) => return Ok((unknown, end)),
+    };
+
+    // A first delivery that dies is counted by the next; a later one counts itself before it pays.
+    if run.redelivered() {
+        commit::journal(identity, run, unknown, cx).await;
+        unknown.journaled = true;
+    }
+    let end = call::call(delivery, job, run, &route, cx).await;
+    suspect::survived(slot, run, cx).await;
+    Ok((unknown, end))
+}
+
+/// The tail: commit, copy, and only then may the delivery be acked.
+async fn finish(
+    delivery: &Delivery,
+    identity: &Identity,
+    run: Run,
+    unknown: Unknown,
+    end: End,
+    cx: &Context,
+) -> Result<(), Unfinished> {
+    if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
+        cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
+    }
+    let committed = commit::commit(delivery, identity, run, unknown, end, cx).await;
+    reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;
+    Ok(())
+}

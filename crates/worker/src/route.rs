@@ -1,0 +1,49 @@
+//! Where the job may go: the deployments that serve its model and have a price, in order, and the most it can cost.
+
+use tollgate_providers::tokens::prompt_bound;
+use tollgate_types::{ErrorCode, JobSpec, NanoUsd};
+
+use crate::dispatch::Context;
+use crate::end::End;
+use crate::routes::Priced;
+
+/// The way of one job.
+pub(crate) struct Route {
+    /// Where to try, in order; never empty.
+    pub(crate) deployments: Vec<Priced>,
+    /// The most that one run can cost: every allowed attempt at the dearest deployment.
+    pub(crate) bound: NanoUsd,
+}
+
+/// Finds the way, or says how the job ends.
+pub(crate) fn route(job: &JobSpec, cx: &Context) -> Result<Route, End> {
+    let model = &job.request.model;
+    let serving = cx.routes.of(model);
+    if serving.is_empty() {
+        let known: Vec<&str> = cx.routes.names().take(20).collect();
+        let message = format!("no deployment serves the model '{}'; known: {}", shown(model), known.join(", "));
+        return Err(End::refused(ErrorCode::UnknownModel, message));
+    }
+    let deployments: Vec<Priced> = serving.iter().filter(|priced| priced.price.is_some()).cloned().collect();
+    if deployments.is_empty() {
+        let message = format!(
+            "the model '{}' has no price; the operator prices it or declares its deployment free",
+            shown(model)
+        );
+        return Err(End::refused(ErrorCode::UnpricedModel, message));
+    }
+    let bound = deployments.iter().map(|priced| bound(job, priced)).max().unwrap_or_default();
+    let attempts = i64::from(cx.config.limits.attempts_total);
+    Ok(Route { deployments, bound: NanoUsd(bound.0.saturating_mul(attempts)) })
+}
+
+/// The most that one call can cost.
+fn bound(job: &JobSpec, priced: &Priced) -> NanoUsd {
+    let answer = job.request.max_tokens.unwrap_or(priced.output_tokens_max).saturating_mul(job.request.n);
+    let price = priced.price.as_ref();
+    price.map_or(NanoUsd::ZERO, |price| price.upper_bound(prompt_bound(job.body.len()), answer))
+}
+
+fn shown(model: &str) -> String {
+    model.chars().take(64).collect()
+}
