@@ -219,7 +219,7 @@ mod tests {
         check("tollgate.extra.search.j-1.r", Some(&of("extra")), Ok(()));
         check("tollgate.extra.search.j-1.r", Some(&of("started")), Ok(()));
         check("tollgate.results.search.j-1", None, Err("no usage header"));
-        check("tollgate.results.search.j-1", Some("{\"stream\":\"X\",\"seq\":1}"), Err("missing field"));
+        check("tollgate.results.search.j-1", Some("{\"stream\":\"X\",\"seq\":1}"), Err("invalid type"));
         check("tollgate.results.search.j-1", Some("not json"), Err("expected"));
         check("tollgate.results.other.j-1", Some(&of("result")), Err("another subject"));
         check("tollgate.results.search.j-2", Some(&of("result")), Err("another subject"));

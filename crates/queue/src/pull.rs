@@ -1,8 +1,9 @@
 //! Pulling: asking one lane for exactly as many jobs as were granted to it.
 //!
-//! All pulls share one wildcard inbox, so that a pull costs one publish. A pull ends when it brought all it asked for,
-//! when the server says that there is no more, or, because a restarted server forgets it in silence, when its time is
-//! long over; the caller owns that last rule, with [`Pull::overdue`].
+//! All pulls share one wildcard inbox, so that a pull costs one publish. A job arrives under the subject that it was
+//! published on and does not say which pull brought it, so a lane has at most one pull under way. A pull ends when it
+//! brought all it asked for, when the server says that there is no more, or, because a restarted server forgets it in
+//! silence, when its time is long over; the caller owns that last rule, with [`Pull::overdue`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,13 +50,8 @@ impl Pull {
 /// What came in for a pull.
 #[derive(Debug)]
 pub enum PullEvent {
-    /// A job.
-    Job {
-        /// The pull that asked for it.
-        pull: u64,
-        /// The message.
-        message: Box<Message>,
-    },
+    /// A job, under the subject of its lane.
+    Job(Box<Message>),
     /// The pull is over; the lane had no more.
     Drained {
         /// Which pull.
@@ -115,21 +111,21 @@ impl Puller {
     pub async fn next(&mut self) -> Option<PullEvent> {
         loop {
             let message = self.subscriber.next().await?;
-            let id = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
-            if let Some(pull) = id {
-                return Some(event(pull, message));
+            if let Some(event) = event(message) {
+                return Some(event);
             }
         }
     }
 }
 
-fn event(pull: u64, message: Message) -> PullEvent {
-    let Some(status) = message.status else { return PullEvent::Job { pull, message: Box::new(message) } };
+fn event(message: Message) -> Option<PullEvent> {
+    let Some(status) = message.status else { return Some(PullEvent::Job(Box::new(message))) };
+    let pull = message.subject.rsplit('.').next()?.parse().ok()?;
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::TIMEOUT) {
-        return PullEvent::Drained { pull };
+        return Some(PullEvent::Drained { pull });
     }
     let words = message.description.unwrap_or_default();
     let lower = words.to_ascii_lowercase();
     let consumer_gone = status == StatusCode::NO_RESPONDERS || lower.contains("consumer deleted");
-    PullEvent::Ended { pull, consumer_gone, reason: format!("{status} {words}") }
+    Some(PullEvent::Ended { pull, consumer_gone, reason: format!("{status} {words}") })
 }

@@ -26,6 +26,8 @@ pub struct Limits {
     pub dead_bytes_max: i64,
     /// How long dead letters are kept.
     pub dead_age_max: Duration,
+    /// How long the server itself recognises a message id; after it a resubmitted id is answered from the results.
+    pub duplicate_window: Duration,
 }
 
 impl Default for Limits {
@@ -40,13 +42,14 @@ impl Default for Limits {
             results_age_max: Duration::from_secs(7 * 24 * 3600),
             dead_bytes_max: GIB,
             dead_age_max: Duration::from_secs(90 * 24 * 3600),
+            duplicate_window: DUPLICATE_WINDOW,
         }
     }
 }
 
 /// nats-server 2.15 allows 1,000 consumers on a stream unless told otherwise; a lane is one consumer.
 pub const LANES_MAX: i32 = 10_000;
-/// NATS' own default; after it a resubmitted id is answered from the results.
+/// NATS' own default.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The streams as they should be.
@@ -59,7 +62,7 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
         allow_rollup: false,
         deny_purge: false,
         deny_delete: false,
-        duplicate_window: DUPLICATE_WINDOW,
+        duplicate_window: limits.duplicate_window,
         max_messages_per_subject: -1,
         max_message_size: -1,
         ..Config::default()

@@ -1,2 +1,10 @@
-//! The `tollgate` binary.
-fn main() {}
+//! The `tollgate` command.
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("the system has threads and timers");
+    let code = runtime.block_on(tollgate::cli::run());
+    // A statement of the embedded engine may still run on a thread; it is not waited for.
+    runtime.shutdown_background();
+    std::process::exit(code as i32);
+}

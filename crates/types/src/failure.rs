@@ -14,7 +14,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether the provider may have charged for it.
     pub billed: Billed,
-    /// One line for people: scrubbed of keys, bounded, without prompt or answer.
+    /// One line for the producer: keys masked, at most 300 characters. A provider's own message can echo a part of the
+    /// prompt, so it goes into the producer's result and nowhere else: neither into logs nor into the books.
     pub message: String,
 }
 

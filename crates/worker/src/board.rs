@@ -76,7 +76,7 @@ impl Board {
             self.lanes[at].weight = weight(key);
         }
         for lane in &mut self.lanes {
-            lane.elsewhere = lane.elsewhere.min(lane.backlog.saturating_sub(lane.running + lane.pulled));
+            lane.elsewhere = lane.elsewhere.min(lane.backlog.saturating_sub(lane.running));
         }
     }
 
@@ -107,6 +107,11 @@ impl Board {
     /// A lane by its number.
     pub(crate) fn lane(&self, at: usize) -> &Lane {
         &self.lanes[at]
+    }
+
+    /// The number of a lane, if it is known.
+    pub(crate) fn find(&self, key: &LaneKey) -> Option<usize> {
+        self.by_key.get(key).copied()
     }
 
     /// Every lane's name.
@@ -156,7 +161,7 @@ impl Board {
         let lane = &mut self.lanes[at];
         lane.pulled = lane.pulled.saturating_sub(slots);
         if drained {
-            lane.elsewhere = lane.backlog.saturating_sub(lane.running + lane.pulled);
+            lane.elsewhere = lane.backlog.saturating_sub(lane.running);
         }
     }
 
@@ -175,7 +180,7 @@ impl Board {
             .lanes
             .iter()
             .enumerate()
-            .filter(|(_, lane)| lane.consumer == Consumer::Ready && lane.available() > 0)
+            .filter(|(_, lane)| lane.can_pull() && lane.available() > 0)
             .map(|(at, lane)| Candidate { lane: at, weight: lane.weight, available: lane.available() })
             .collect();
         let granted = self.order.grant(&candidates, free);
@@ -196,16 +201,11 @@ impl Board {
         let busy = self.lanes.iter().filter(|lane| recent(lane)).count().max(1);
         let share = (concurrency / (2 * busy)).clamp(1, LENT_MAX);
         let mut empty: Vec<(usize, &Lane)> = self.lanes.iter().enumerate().collect();
-        empty.retain(|(_, lane)| lane.consumer == Consumer::Ready && lane.available() == 0);
+        empty.retain(|(_, lane)| lane.can_pull() && lane.available() == 0);
         empty.sort_by_key(|(_, lane)| std::cmp::Reverse(lane.last_job));
         let mut wishes = Vec::new();
         for (at, lane) in empty {
-            let target = if recent(lane) { share } else { 1 };
-            // Topped up when half is used, so that not every job costs a pull of its own.
-            if lane.pulled * 2 > target || (lane.pulled > 0 && target == 1) {
-                continue;
-            }
-            let slots = (target - lane.pulled).min(budget);
+            let slots = if recent(lane) { share } else { 1 }.min(budget);
             budget -= slots;
             wishes.push(Wish { lane: at, slots, wait: Some(LONG_PULL) });
             if budget == 0 {
@@ -217,8 +217,13 @@ impl Board {
 }
 
 impl Lane {
+    /// A lane has one pull under way at a time: its jobs do not say which pull brought them.
+    fn can_pull(&self) -> bool {
+        self.consumer == Consumer::Ready && self.pulled == 0
+    }
+
     fn available(&self) -> usize {
-        self.backlog.saturating_sub(self.running + self.pulled + self.elsewhere)
+        self.backlog.saturating_sub(self.running + self.elsewhere)
     }
 }
 

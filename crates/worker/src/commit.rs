@@ -1,6 +1,7 @@
 //! The commit: result and cost in one create-only publish, and what is booked when somebody else was first.
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tollgate_queue::{Commit, Delivery, Existing};
 use tollgate_types::event::{CacheUse, EventKind};
 use tollgate_types::job::VERSION;
@@ -127,7 +128,7 @@ fn line(identity: &Identity, run: &Run, unknown: Unknown, event: &UsageEvent, en
         if unknown == Unknown::default() { Default::default() } else { unknown.told(run.delivery) };
     let (response, error) = match &end.outcome {
         Outcome::Answered(answer, request_id) => {
-            let body = answer.body.clone();
+            let body = one_line(&answer.body);
             (Some(Response { status_code: answer.http_status, request_id: request_id.clone(), body }), None)
         }
         Outcome::Refused(code, message) => (None, Some(JobError { code: *code, message: message.clone() })),
@@ -135,6 +136,14 @@ fn line(identity: &Identity, run: &Run, unknown: Unknown, event: &UsageEvent, en
     let custom_id = identity.named().custom_id;
     let result = JobResult { id: run.job.clone(), custom_id, response, error, tollgate: facts };
     Bytes::from(serde_json::to_vec(&result).expect("a result of texts and numbers always serialises"))
+}
+
+/// A result is one physical line, whatever the provider's taste: line breaks only stand between JSON's tokens.
+fn one_line(body: &RawValue) -> Box<RawValue> {
+    if !body.get().contains(['\n', '\r']) {
+        return body.to_owned();
+    }
+    RawValue::from_string(body.get().replace(['\n', '\r'], " ")).expect("blanks between tokens change nothing")
 }
 
 fn count(event: &UsageEvent) {

@@ -127,7 +127,8 @@ struct Dispatcher {
     health: watch::Receiver<Health>,
     status: watch::Sender<WorkerStatus>,
     board: Board,
-    pulls: HashMap<u64, (usize, Pull)>,
+    /// The pull under way of each lane.
+    pulls: HashMap<usize, Pull>,
     lives: JoinSet<Ended>,
     chores: JoinSet<Chore>,
     counting: bool,
@@ -225,7 +226,7 @@ impl Dispatcher {
     }
 
     fn free(&self) -> usize {
-        let asked: usize = self.pulls.values().map(|(_, pull)| pull.slots).sum();
+        let asked: usize = self.pulls.values().map(|pull| pull.slots).sum();
         self.cx.config.concurrency.saturating_sub(self.lives.len() + asked)
     }
 
@@ -242,7 +243,7 @@ impl Dispatcher {
             match self.puller.pull(&key, wish.slots, wish.wait).await {
                 Ok(pull) => {
                     self.board.pulling(wish.lane, wish.slots);
-                    self.pulls.insert(pull.id, (wish.lane, pull));
+                    self.pulls.insert(wish.lane, pull);
                 }
                 Err(error) => tracing::warn!(%error, "pull not sent"),
             }
@@ -252,29 +253,24 @@ impl Dispatcher {
     /// Takes in what a pull brought. While draining, jobs are handed back at once.
     fn came(&mut self, event: PullEvent, draining: bool) {
         match event {
-            PullEvent::Job { pull, message } => {
+            PullEvent::Job(message) => {
                 self.silent_pulls = 0;
-                let lane = match self.pulls.get_mut(&pull) {
-                    Some((lane, pull)) => {
-                        pull.slots -= 1;
-                        *lane
+                let key = tollgate_types::subjects::parse_jobs(&message.subject);
+                let Some(lane) = key.and_then(|key| self.board.find(&key)) else { return };
+                if let Some(pull) = self.pulls.get_mut(&lane) {
+                    pull.slots -= 1;
+                    if pull.slots == 0 {
+                        self.pulls.remove(&lane);
                     }
-                    // The pull was written off; its job is as good as any, and its slot is one too many for a moment.
-                    None => match self.lane_of(&message) {
-                        Some(lane) => lane,
-                        None => return,
-                    },
-                };
-                if self.pulls.get(&pull).is_some_and(|(_, pull)| pull.slots == 0) {
-                    self.pulls.remove(&pull);
                 }
                 self.start(lane, *message, draining);
             }
-            PullEvent::Drained { pull } => self.over(pull, true),
+            PullEvent::Drained { pull } => {
+                self.over(pull, true);
+            }
             PullEvent::Ended { pull, consumer_gone, reason } => {
                 tracing::debug!(reason, "pull ended");
-                let lane = self.pulls.get(&pull).map(|(lane, _)| *lane);
-                self.over(pull, false);
+                let lane = self.over(pull, false);
                 if let Some(lane) = lane.filter(|_| consumer_gone) {
                     tracing::warn!(lane = %self.board.lane(lane).key, "the lane's consumer is gone; making it again");
                     self.board.lost_consumer(lane);
@@ -283,16 +279,13 @@ impl Dispatcher {
         }
     }
 
-    fn lane_of(&self, message: &async_nats::Message) -> Option<usize> {
-        let key = tollgate_types::subjects::parse_jobs(&message.subject)?;
-        (0..self.board.len()).find(|&at| *self.board.lane(at).key == key)
-    }
-
-    fn over(&mut self, pull: u64, drained: bool) {
+    /// Ends the pull with this number, if it is still under way, and returns its lane.
+    fn over(&mut self, id: u64, drained: bool) -> Option<usize> {
         self.silent_pulls = 0;
-        if let Some((lane, pull)) = self.pulls.remove(&pull) {
-            self.board.returned(lane, pull.slots, drained);
-        }
+        let lane = self.pulls.iter().find(|(_, pull)| pull.id == id).map(|(&lane, _)| lane)?;
+        let pull = self.pulls.remove(&lane)?;
+        self.board.returned(lane, pull.slots, drained);
+        Some(lane)
     }
 
     fn start(&mut self, lane: usize, message: async_nats::Message, draining: bool) {
@@ -388,9 +381,9 @@ impl Dispatcher {
 
     /// A restarted server forgets pulls in silence; a connection that stands and delivers nothing is made anew.
     fn write_off(&mut self, now: Instant) {
-        let overdue: Vec<u64> = self.pulls.values().filter(|(_, p)| p.overdue(now)).map(|(_, p)| p.id).collect();
-        for id in overdue {
-            if let Some((lane, pull)) = self.pulls.remove(&id) {
+        let overdue: Vec<usize> = self.pulls.iter().filter(|(_, p)| p.overdue(now)).map(|(&lane, _)| lane).collect();
+        for lane in overdue {
+            if let Some(pull) = self.pulls.remove(&lane) {
                 self.board.returned(lane, pull.slots, false);
                 self.silent_pulls += 1;
             }
@@ -443,8 +436,8 @@ impl Dispatcher {
         tokio::pin!(deadline);
         let mut gave_up = false;
         // Long pulls may still bring jobs; they are handed back until the server has let go of them.
-        while !self.lives.is_empty() || self.pulls.values().any(|(_, pull)| !pull.overdue(Instant::now())) {
-            let pulls_end = self.pulls.values().map(|(_, pull)| pull.until).max().unwrap_or_else(Instant::now);
+        while !self.lives.is_empty() || !self.pulls.is_empty() {
+            let pulls_end = self.pulls.values().map(|pull| pull.until).max().unwrap_or_else(Instant::now);
             tokio::select! {
                 event = self.puller.next() => match event {
                     Some(event) => self.came(event, true),

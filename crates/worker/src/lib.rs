@@ -25,5 +25,5 @@ mod suspect;
 mod unreadable;
 
 pub use config::{Config, Parts};
-pub use dispatch::Worker;
+pub use dispatch::{Worker, WorkerError, WorkerStatus};
 pub use routes::{ANY, Priced, Routes};

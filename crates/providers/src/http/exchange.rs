@@ -1,6 +1,7 @@
 //! The steps of one call, in order: prepare, send, read, judge.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -17,6 +18,8 @@ use crate::tokens;
 
 /// The most bytes of an error body that are read; a message is a few hundred.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// How long an error body is waited for; the status, which is there, says most of it.
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 /// The longest request id that is kept, as a usage record has room for it.
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
@@ -158,7 +161,7 @@ async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<
 fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
     let (kind, billed) = match &error {
         error if error.is_connect() => (FailureKind::Connect, Billed::No),
-        error if error.is_decode() => (FailureKind::BadResponse, Billed::Maybe),
+        error if is_garbled(error) => (FailureKind::BadResponse, Billed::Maybe),
         _ => (FailureKind::Reset, Billed::Maybe),
     };
     let error = error.without_url();
@@ -169,6 +172,20 @@ fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
         source = cause.source();
     }
     failure(kind, billed, &scrub(&message, deployment.key.as_ref().map(ApiKey::expose)))
+}
+
+/// Whether the body came and cannot be decompressed. reqwest calls a broken connection a decoding error too, so only the
+/// decompressor's own word counts.
+fn is_garbled(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(io, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 fn request_id(headers: &HeaderMap) -> String {
@@ -191,7 +208,7 @@ async fn refused(adapter: &Adapter, deployment: &Deployment, clock: &Clock, mut 
         }
     };
     // What came before the time was over is judged all the same.
-    let _ = timeout_at(clock.end().0, read).await;
+    let _ = timeout_at(clock.end().0.min(Instant::now() + ERROR_BODY_WAIT), read).await;
     let key = deployment.key.as_ref().map(ApiKey::expose);
     (adapter.refuse)(&Refusal { status, headers: &headers, body: &body, key })
 }

@@ -139,6 +139,16 @@ async fn a_success_that_is_no_answer_is_a_bad_response() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_decompressed_is_a_bad_response() {
+    for body in ["this is not gzip", "\u{1f}\u{8b}"] {
+        let server = Server::http(move |_| ([("content-encoding", "gzip")], body).into_response()).await;
+        let failure = failure_of(&deployment(&server.base_url())).await;
+        assert_eq!((failure.billed, failure.http_status), (Billed::Maybe, Some(200)), "{}", failure.message);
+        assert_eq!(failure.kind, FailureKind::BadResponse, "{}", failure.message);
+    }
+}
+
+#[tokio::test]
 async fn what_an_unusable_answer_used_is_not_lost() {
     let body = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
     let server = Server::http(move |_| json(body)).await;

@@ -14,24 +14,24 @@ use tokio::task::JoinHandle;
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub path: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub peer: SocketAddr,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) peer: SocketAddr,
 }
 
 type Reply = Arc<dyn Fn(&Seen) -> Response + Send + Sync>;
 
 /// A server that answers until it is dropped.
-pub struct Server {
-    pub at: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) at: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub async fn http(reply: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+    pub(crate) async fn http(reply: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("it is bound");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -41,11 +41,11 @@ impl Server {
         Server { at, seen, task }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no panic under the lock").clone()
     }
 
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.at)
     }
 }
@@ -70,7 +70,7 @@ async fn answer(
 
 /// Accepts one connection, reads one request, writes `bytes`, and then keeps the connection open or closes it. Returns
 /// whether the client closed first.
-pub async fn raw(bytes: impl Into<Vec<u8>>, close: bool) -> (SocketAddr, JoinHandle<bool>) {
+pub(crate) async fn raw(bytes: impl Into<Vec<u8>>, close: bool) -> (SocketAddr, JoinHandle<bool>) {
     let bytes = bytes.into();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let at = listener.local_addr().expect("it is bound");

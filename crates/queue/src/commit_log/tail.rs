@@ -17,8 +17,9 @@ use tollgate_types::UnixMillis;
 
 use super::{CommitLog, LogEntry, LogError, judge};
 
-/// How long the server keeps the consumer of a reader that went away.
-const INACTIVE: Duration = Duration::from_secs(60);
+/// How long the server keeps the consumer of a reader that went away. With [`RETRY`] it bounds how many are left
+/// behind while a server is in trouble: about thirty, of the hundred that the stream may have.
+const INACTIVE: Duration = Duration::from_secs(30);
 /// The longest that one pull may wait at the server. With [`SILENCE_MAX`] it bounds how long a connection that lives
 /// but brings nothing goes unnoticed; idle heartbeats would not be quicker for waits as short as this.
 const PULL_EXPIRES_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,119 @@
+//! The four routes, and the server around them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Readiness;
+
+/// What the routes show.
+#[derive(Clone)]
+pub struct Probes {
+    /// What stands between this process and its work.
+    pub readiness: Readiness,
+    /// The recorder's way to read the metrics; whoever installs the recorder also sees to its upkeep.
+    pub metrics: PrometheusHandle,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// Why probes are not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address could not be listened on.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The server ended by itself.
+    #[error("the http server failed")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A server that has its port and is not running yet.
+pub struct Http {
+    listener: TcpListener,
+    addr: SocketAddr,
+    probes: Probes,
+}
+
+impl Http {
+    /// Takes the port; port 0 takes a free one. Connections wait until [`Http::run`].
+    ///
+    /// # Errors
+    /// [`HttpError::Listen`].
+    pub async fn bind(listen: SocketAddr, probes: Probes) -> Result<Self, HttpError> {
+        let failed = |source| HttpError::Listen { addr: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Http { listener, addr, probes })
+    }
+
+    /// Where it listens, with the port that was taken.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Answers until `stop` is cancelled, then finishes the answers under way.
+    ///
+    /// Cancel safety: dropping the future closes the port and every connection.
+    ///
+    /// # Errors
+    /// [`HttpError::Serve`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), HttpError> {
+        let served = axum::serve(self.listener, router(self.probes)).with_graceful_shutdown(stop.cancelled_owned());
+        served.await.map_err(HttpError::Serve)
+    }
+}
+
+fn router(probes: Probes) -> Router {
+    Router::new()
+        // It depends on nothing: a process that cannot reach NATS must not be restarted for that.
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .with_state(Arc::new(probes))
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    reasons: BTreeMap<&'static str, String>,
+}
+
+async fn ready(State(probes): State<Arc<Probes>>) -> Response {
+    let reasons = probes.readiness.reasons();
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { ready, reasons })).into_response()
+}
+
+async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
+    let text_format = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (text_format, probes.metrics.render()).into_response()
+}
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+async fn version(State(probes): State<Arc<Probes>>) -> Json<Version> {
+    Json(Version { name: "tollgate", version: probes.version })
+}

@@ -1,0 +1,222 @@
+//! One test's world.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandbox::{BROKER_USER, NatsConfig, NatsOptions, NatsServer, TeamAccount};
+use sim_provider::{Config as SimConfig, SimProvider};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tollgate_client::Producer;
+use tollgate_policy::price::{Price, Tier};
+use tollgate_providers::{Caller, CallerOptions, Deployment, Timeouts, Vendor};
+use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::state::State;
+use tollgate_queue::streams::{self, Limits};
+use tollgate_queue::teams::{TeamRecord, Teams};
+use tollgate_queue::{Connection, LaneConfig, Lanes, NatsConfig as Reach, Results, ServerClock};
+use tollgate_types::{Class, JobId, JobResult};
+use tollgate_worker::{Config, Parts, Priced, Routes, Worker};
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Teams that have an account in NATS.
+    pub accounts: Vec<&'static str>,
+    /// Those of them that are registered with the broker.
+    pub registered: Vec<&'static str>,
+    /// The simulated provider.
+    pub sim: SimConfig,
+    /// Ack wait of the lanes.
+    pub ack_wait: Duration,
+    /// The provider's timeouts.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            accounts: vec!["search", "marketing", "batchers", "ghost"],
+            registered: vec!["search", "marketing", "batchers"],
+            sim: SimConfig::default(),
+            ack_wait: Duration::from_secs(3),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// A nats-server, a simulated provider, and what tests do with them.
+pub struct World {
+    /// The server; tests may kill and restart it.
+    pub nats: NatsServer,
+    /// The simulated provider, which logs what it was really asked.
+    pub sim: SimProvider,
+    setup: Setup,
+    _dir: TempDir,
+}
+
+/// A worker in the test's own process.
+pub struct WorkerHandle {
+    /// Cancelled to make it drain.
+    pub stop: CancellationToken,
+    /// How it is doing.
+    pub status: tokio::sync::watch::Receiver<tollgate_worker::WorkerStatus>,
+    task: tokio::task::JoinSet<()>,
+}
+
+impl WorkerHandle {
+    /// Asks for a stop and waits for its end.
+    pub async fn drained(mut self) {
+        self.stop.cancel();
+        self.task.join_next().await;
+    }
+
+    /// Ends it where it stands, as a crash would.
+    pub fn crash(mut self) {
+        self.task.abort_all();
+    }
+}
+
+const PASSWORD: &str = "not-a-secret";
+
+impl World {
+    /// Starts everything and creates the streams.
+    pub async fn start(setup: Setup) -> World {
+        crate::show_logs();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let teams = setup.accounts.iter().map(|name| TeamAccount::new(name, PASSWORD).expect("a team's name"));
+        let config = NatsConfig::new(teams.collect(), PASSWORD, PASSWORD);
+        let binary = crate::nats_server().await;
+        let work_dir = dir.path().join("nats");
+        let options = NatsOptions { binary, work_dir, store_dir: None, config, port: None };
+        let nats = NatsServer::start(options).await.expect("nats-server starts");
+        let sim = SimProvider::start(setup.sim.clone()).await.expect("the simulated provider starts");
+        let world = World { nats, sim, setup, _dir: dir };
+        let broker = world.broker("init").await;
+        let context = async_nats::jetstream::new(broker.client.clone());
+        streams::ensure(&context, &small_limits()).await.expect("streams are created");
+        let known = Teams::open(&context).await.expect("the bucket exists");
+        for team in &world.setup.registered {
+            known.put(&team.parse().expect("a team"), &TeamRecord::default()).await.expect("the team is registered");
+        }
+        world
+    }
+
+    /// A connection of the broker.
+    pub async fn broker(&self, name: &str) -> Connection {
+        Connection::open(&self.reach(BROKER_USER, None), name).await.expect("the broker connects")
+    }
+
+    /// A connection as a team's user, and a producer over it.
+    pub async fn producer(&self, team: &str) -> Producer {
+        let reach = self.reach(team, Some(format!("_INBOX_{team}")));
+        let connection = Connection::open(&reach, "producer").await.expect("the team connects");
+        Producer::new(connection.client, team.parse().expect("a team"))
+    }
+
+    fn reach(&self, user: &str, inbox_prefix: Option<String>) -> Reach {
+        Reach {
+            url: self.nats.url(),
+            user: Some(user.to_owned()),
+            password: Some(PASSWORD.into()),
+            inbox_prefix,
+            ..Reach::default()
+        }
+    }
+
+    /// Starts a worker with a change to the default test configuration.
+    pub async fn worker(&self, name: &str, change: impl FnOnce(&mut Config)) -> WorkerHandle {
+        let lanes = LaneConfig { ack_wait: self.setup.ack_wait, ..LaneConfig::default() };
+        let mut config = Config { name: name.into(), concurrency: 32, lanes, ..Config::default() };
+        config.drain = Duration::from_secs(10);
+        change(&mut config);
+        let parts = self.parts(name, config.lanes).await;
+        let worker = Worker::new(config, parts);
+        let (stop, status) = (CancellationToken::new(), worker.status());
+        let mut task = tokio::task::JoinSet::new();
+        let stopping = stop.clone();
+        task.spawn(async move { worker.run(stopping).await.expect("the worker runs until it is stopped") });
+        WorkerHandle { stop, status, task }
+    }
+
+    /// The parts that a worker is put together from.
+    pub async fn parts(&self, name: &str, lanes: LaneConfig) -> Parts {
+        let connection = self.broker(name).await;
+        let context = async_nats::jetstream::new(connection.client.clone());
+        let clock = ServerClock::new();
+        Parts {
+            clock: clock.clone(),
+            lanes: Lanes::open(&connection.client, lanes, clock).await.expect("the jobs stream exists"),
+            results: Results::open(&connection.client).await.expect("an inbox"),
+            dead: DeadLetters::new(&connection.client),
+            state: State::open(&context).await.expect("the bucket exists"),
+            teams: Teams::open(&context).await.expect("the bucket exists"),
+            routes: self.routes(),
+            caller: Caller::new(&CallerOptions::default()).expect("an HTTP client"),
+            connection,
+        }
+    }
+
+    /// `sim-small` with a price, `sim-free` declared free, `sim-unpriced` without either.
+    fn routes(&self) -> Routes {
+        // 0.15 and 0.60 USD per million tokens, in pico-dollars per token.
+        let tier =
+            Tier { above_prompt_tokens: 0, input: 150_000, cache_read: 75_000, cache_write: 150_000, output: 600_000 };
+        let price = Price::new("test-1", vec![tier], 0).expect("a price");
+        let mut routes = Routes::default();
+        let prices = [("sim-small", Some(price)), ("sim-free", Some(Price::free())), ("sim-unpriced", None)];
+        for (model, price) in prices {
+            let base = self.sim.base_url();
+            let mut deployment = Deployment::new("sim", Vendor::OpenAi, &base, model, None).expect("a deployment");
+            deployment.timeouts = self.setup.timeouts;
+            deployment.correlation_headers = true;
+            let priced =
+                Priced { deployment: Arc::new(deployment), price: price.map(Arc::new), output_tokens_max: 4096 };
+            routes.add(model, priced);
+        }
+        routes
+    }
+
+    /// Waits for the one result of a job.
+    pub async fn result(&self, producer: &Producer, id: &JobId) -> JobResult {
+        let what = format!("a result of {id}");
+        let look = || async { producer.result(id).await.ok().flatten() };
+        let line = crate::eventually(&what, Duration::from_secs(30), look).await;
+        serde_json::from_slice(&line).expect("results are readable")
+    }
+
+    /// Submits a line and waits for its result.
+    pub async fn run(&self, producer: &Producer, class: Class, line: impl Into<Bytes>) -> JobResult {
+        let receipt = producer.submit(class, line.into(), None).await.expect("the job is accepted");
+        self.result(producer, &receipt.id).await
+    }
+}
+
+/// A job line for the simulated provider: a prompt, and optionally a directive of how to behave.
+impl World {
+    /// A chat request as a job line.
+    pub fn line(prompt: &str, directive: Option<&str>, tollgate: serde_json::Value) -> Bytes {
+        let mut body = serde_json::json!({
+            "model": "sim-small",
+            "messages": [{"role": "user", "content": prompt}],
+        });
+        if let Some(directive) = directive {
+            body["metadata"] = serde_json::json!({ "sim": directive });
+        }
+        serde_json::json!({ "custom_id": prompt, "body": body, "tollgate": tollgate }).to_string().into()
+    }
+}
+
+/// Short, so that tests can see what happens after it.
+const SHORT_WINDOW: Duration = Duration::from_secs(1);
+
+fn small_limits() -> Limits {
+    Limits {
+        jobs_bytes_max: 1 << 30,
+        results_bytes_max: 2 << 30,
+        dead_bytes_max: 64 << 20,
+        duplicate_window: SHORT_WINDOW,
+        ..Limits::default()
+    }
+}

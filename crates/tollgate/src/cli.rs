@@ -1,0 +1,94 @@
+//! The command line: global flags, and one file of `commands` for each command.
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{Cx, config, dev, doctor, embedded_clickhouse, init, serve, sim_provider};
+use crate::config::Overrides;
+use crate::env::Env;
+use crate::exit::{Code, Outcome};
+use crate::output::{self, Format, Output};
+
+/// A durable job broker for LLM calls over NATS.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 job(s) failed or books disagree, 2 usage or configuration, 3 cannot reach NATS, \
+4 cannot reach ClickHouse or a provider, 5 rejected, 6 timeout, 130 interrupted")]
+pub struct Cli {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Form of the data on standard output
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the broker
+    Serve(serve::Args),
+    /// Create or upgrade streams, buckets, tables and teams
+    Init(init::Args),
+    /// Check, show or print a configuration
+    Config(config::Args),
+    /// Check servers, streams, permissions, keys and clocks
+    Doctor(doctor::Args),
+    /// Start a whole system on this machine, to try things out
+    Dev(dev::Args),
+    /// Run a simulated LLM provider
+    SimProvider(sim_provider::Args),
+    /// Run the embedded ClickHouse; started by `dev`
+    #[command(hide = true)]
+    EmbeddedClickhouse(embedded_clickhouse::Args),
+}
+
+/// Reads the command line and does what it says; returns the exit code.
+pub async fn run() -> Code {
+    let env = Env::of_process();
+    let matches = Cli::command().color(colours(&env)).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come as errors that belong on standard output; it tells them apart itself.
+            let _ = error.print();
+            return if error.use_stderr() { Code::Usage } else { Code::Ok };
+        }
+    };
+    let output = Output::new(cli.output, &env);
+    match dispatch(cli.command, Cx { overrides: cli.overrides, env, output }).await {
+        Ok(code) => code,
+        Err(failure) => {
+            output::say(&failure);
+            failure.code
+        }
+    }
+}
+
+fn colours(env: &Env) -> clap::ColorChoice {
+    if env.get("NO_COLOR").is_some() { clap::ColorChoice::Never } else { clap::ColorChoice::Auto }
+}
+
+async fn dispatch(command: Command, cx: Cx) -> Outcome {
+    match command {
+        Command::Serve(args) => serve::run(args, cx).await,
+        Command::Init(args) => init::run(&args, &cx).await,
+        Command::Config(args) => config::run(&args, &cx),
+        Command::Doctor(args) => doctor::run(&args, &cx).await,
+        Command::Dev(args) => dev::run(args, &cx).await,
+        Command::SimProvider(args) => sim_provider::run(args, &cx).await,
+        Command::EmbeddedClickhouse(args) => embedded_clickhouse::run(args, &cx).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+pub mod config;
+pub mod dev;
+pub mod doctor;
+pub mod embedded_clickhouse;
+pub mod init;
+pub mod serve;
+pub mod sim_provider;
+
+use crate::config::{Loaded, Overrides, load};
+use crate::env::Env;
+use crate::exit::Failure;
+use crate::output::{self, Output};
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub struct Cx {
+    /// What the command line says about the configuration.
+    pub overrides: Overrides,
+    /// The environment.
+    pub env: Env,
+    /// Where data goes.
+    pub output: Output,
+}
+
+impl Cx {
+    /// The configuration; its warnings go to standard error.
+    ///
+    /// # Errors
+    /// A failure with everything that is wrong.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        let loaded = load(&self.overrides, &self.env)?;
+        for warning in &loaded.warnings {
+            output::say(format_args!("warning: {warning}"));
+        }
+        Ok(loaded)
+    }
+}

@@ -1,0 +1,261 @@
+//! What a well-formed configuration may still not say.
+
+use std::time::Duration;
+
+use tollgate_types::event::ATTEMPTS_MAX;
+use tollgate_types::Team;
+
+use super::build;
+use super::models;
+use super::sections::{Config, Key};
+use super::values::{Period, Size};
+use super::{Origin, Origins, Problem};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What cannot be.
+    pub problems: Vec<Problem>,
+    /// What is probably not meant, but can be.
+    pub warnings: Vec<Problem>,
+}
+
+/// Checks all values, in the order of the file's sections. Reads no files and no keys.
+pub fn check(config: &Config, origins: &Origins) -> Found {
+    let mut checker = Checker { config, origins, found: Found::default() };
+    checker.nats();
+    checker.streams();
+    checker.clickhouse();
+    checker.worker();
+    checker.sink();
+    checker.telemetry();
+    checker.providers();
+    checker.models();
+    checker.teams();
+    checker.found
+}
+
+struct Checker<'a> {
+    config: &'a Config,
+    origins: &'a Origins,
+    found: Found,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Checker<'_> {
+    fn problem(&mut self, key: impl Into<String>, reason: impl Into<String>) {
+        let problem = self.about(key.into(), reason.into());
+        self.found.problems.push(problem);
+    }
+
+    fn warning(&mut self, key: impl Into<String>, reason: impl Into<String>) {
+        let problem = self.about(key.into(), reason.into());
+        self.found.warnings.push(problem);
+    }
+
+    fn about(&self, key: String, reason: String) -> Problem {
+        // An entry of a list stands where its list stands.
+        let mut at = key.as_str();
+        let origin = loop {
+            match (self.origins.get(at), at.rsplit_once('.')) {
+                (Some(origin), _) => break origin.clone(),
+                (None, Some((outer, _))) => at = outer,
+                (None, None) => break Origin::Default,
+            }
+        };
+        Problem { key, origin, reason }
+    }
+
+    fn number<T: PartialOrd + std::fmt::Display + Copy>(&mut self, key: &str, value: T, least: T, most: T) {
+        if value < least || value > most {
+            self.problem(key, format!("{value} is not from {least} to {most}"));
+        }
+    }
+
+    fn period(&mut self, key: &str, value: Period, least: Duration, most: Duration) {
+        self.number(key, value, Period(least), Period(most));
+    }
+
+    fn size(&mut self, key: &str, value: Size, least: u64) {
+        self.number(key, value, Size(least), Size(1 << 60));
+    }
+
+    fn nats(&mut self) {
+        let nats = &self.config.nats;
+        for url in nats.url.split(',').map(str::trim) {
+            let scheme = url.split_once("://").map_or("nats", |(scheme, _)| scheme);
+            if url.is_empty() || !["nats", "tls", "ws", "wss"].contains(&scheme) {
+                let shown = tollgate_queue::connect::redacted(url);
+                self.problem("nats.url", format!("'{shown}' is not a server such as nats://127.0.0.1:4222"));
+            }
+        }
+        if nats.user.is_some() && nats.password.is_none() {
+            self.problem("nats.user", "there is no password; set nats.password or NATS_PASSWORD");
+        }
+        if nats.tls_cert.is_some() != nats.tls_key.is_some() {
+            let key = if nats.tls_cert.is_some() { "nats.tls_cert" } else { "nats.tls_key" };
+            self.problem(key, "tls_cert and tls_key must be given together");
+        }
+        let ways = [
+            ("user and password", nats.user.is_some()),
+            ("token", nats.token.is_some()),
+            ("creds", nats.creds.is_some()),
+            ("nkey", nats.nkey.is_some()),
+        ];
+        let ways: Vec<&str> = ways.into_iter().filter(|(_, given)| *given).map(|(way, _)| way).collect();
+        if ways.len() > 1 {
+            self.warning("nats", format!("several credentials are given ({}); the server takes one", ways.join(", ")));
+        }
+    }
+
+    fn streams(&mut self) {
+        let streams = &self.config.streams;
+        if ![1, 3, 5].contains(&streams.replicas) {
+            self.problem("streams.replicas", format!("{} is not 1, 3 or 5", streams.replicas));
+        }
+        const MIB: u64 = 1 << 20;
+        self.size("streams.jobs_bytes_max", streams.jobs_bytes_max, MIB);
+        self.size("streams.results_bytes_max", streams.results_bytes_max, MIB);
+        self.size("streams.dead_bytes_max", streams.dead_bytes_max, MIB);
+        self.number("streams.jobs_max", streams.jobs_max, 1, i64::MAX as u64);
+        self.number("streams.results_max", streams.results_max, 1, i64::MAX as u64);
+        // A resubmitted id is answered from the results once the duplicate window is over.
+        self.period("streams.results_age_max", streams.results_age_max, HOUR, 3650 * DAY);
+        self.period("streams.dead_age_max", streams.dead_age_max, HOUR, 3650 * DAY);
+        if streams.results_age_max.0 < DAY && streams.results_age_max.0 >= HOUR {
+            let reason = "a ClickHouse outage longer than this loses records; keep results for a day at least";
+            self.warning("streams.results_age_max", reason);
+        }
+    }
+
+    fn clickhouse(&mut self) {
+        let config = build::clickhouse(self.config);
+        if let Err(error) = tollgate_usage::Store::new(config) {
+            let key = match &error {
+                tollgate_usage::ConfigError::Url(_) => "clickhouse.url",
+                tollgate_usage::ConfigError::Database(_) => "clickhouse.database",
+            };
+            self.problem(key, error.to_string());
+        }
+    }
+
+    fn worker(&mut self) {
+        let worker = &self.config.worker;
+        self.number("worker.concurrency", worker.concurrency, 1, 100_000);
+        self.period("worker.ack_wait", worker.ack_wait, 2 * SECOND, 10 * MINUTE);
+        self.number("worker.lane_in_flight_max", worker.lane_in_flight_max, 1, 10_000_000);
+        self.period("worker.lane_idle_max", worker.lane_idle_max, MINUTE, 365 * DAY);
+        self.number("worker.payload_bytes_max", worker.payload_bytes_max, Size(1 << 10), Size(64 << 20));
+        let attempts_max = u32::try_from(ATTEMPTS_MAX).expect("a small number");
+        self.number("worker.attempts_total", worker.attempts_total, 1, attempts_max);
+        self.number("worker.attempts_per_deployment", worker.attempts_per_deployment, 1, worker.attempts_total.max(1));
+        self.period("worker.retry_after_max", worker.retry_after_max, Duration::ZERO, HOUR);
+        self.number("worker.output_tokens_default", worker.output_tokens_default, 1, 10_000_000);
+        self.period("worker.drain", worker.drain, Duration::ZERO, HOUR);
+        if worker.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 64) {
+            self.problem("worker.name", "a name has 1 to 64 characters");
+        }
+    }
+
+    fn sink(&mut self) {
+        let sink = &self.config.sink;
+        self.number("sink.batch_rows_max", sink.batch_rows_max, 1, 500_000);
+        self.period("sink.batch_wait", sink.batch_wait, Duration::from_millis(10), MINUTE);
+        self.period("sink.lease", sink.lease, SECOND, 10 * MINUTE);
+        self.period("sink.shutdown_grace", sink.shutdown_grace, Duration::ZERO, 10 * MINUTE);
+    }
+
+    fn telemetry(&mut self) {
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.config.telemetry.log) {
+            self.problem("telemetry.log", format!("this is no log filter such as info,tollgate_worker=debug: {error}"));
+        }
+    }
+
+    fn providers(&mut self) {
+        let known = models::vendors();
+        for (name, provider) in &self.config.providers {
+            let key = |field: &str| format!("providers.{name}.{field}");
+            if let Err(error) = build::deployment_of(name, provider, "model", None) {
+                let field = if provider.vendor.parse::<tollgate_providers::Vendor>().is_err() { "vendor" } else { "base_url" };
+                self.problem(key(field), error);
+            }
+            if let Some(vendor) = provider.prices_as.as_deref().filter(|vendor| !known.contains(vendor)) {
+                let list: Vec<&str> = known.iter().copied().collect();
+                self.problem(key("prices_as"), format!("there are no prices of '{vendor}'; there are: {}", list.join(", ")));
+            }
+            if provider.key.as_ref().is_some_and(|Key { env, file }| env.is_some() == file.is_some()) {
+                self.problem(key("key"), "a key comes from one place: { env = \"NAME\" } or { file = \"/path\" }");
+            }
+            self.period(&key("first_byte_timeout"), provider.first_byte_timeout, SECOND, DAY);
+            self.period(&key("total_timeout"), provider.total_timeout, SECOND, DAY);
+            if name.is_empty() || name.len() > 64 {
+                self.problem(format!("providers.{name}"), "a provider's name has 1 to 64 characters");
+            }
+        }
+    }
+
+    fn models(&mut self) {
+        let book = build::price_book();
+        for (alias, model) in &self.config.models {
+            let key = |field: &str| format!("models.{alias}.{field}");
+            if alias.is_empty() || alias.len() > 128 {
+                self.problem(format!("models.{alias}"), "a model's name has 1 to 128 characters");
+            }
+            if model.deployments.is_empty() {
+                self.problem(key("deployments"), "nothing serves this model; add { provider = \"…\", model = \"…\" }");
+            }
+            if model.output_tokens_max == Some(0) {
+                self.problem(key("output_tokens_max"), "0 is not from 1 up");
+            }
+            let own = model.price.as_ref().map(build::price);
+            if let Some(Err((field, error))) = &own {
+                self.problem(key(&format!("price.{field}")), error.clone());
+            }
+            for (at, deployment) in model.deployments.iter().enumerate() {
+                let key = |field: &str| format!("models.{alias}.deployments.{at}.{field}");
+                if deployment.model.is_empty() {
+                    self.problem(key("model"), "the provider's own name of the model is missing");
+                }
+                let Some(provider) = self.config.providers.get(&deployment.provider) else {
+                    let list: Vec<&str> = self.config.providers.keys().map(String::as_str).collect();
+                    let known = if list.is_empty() { "none is configured".into() } else { list.join(", ") };
+                    self.problem(key("provider"), format!("there is no provider '{}' ({known})", deployment.provider));
+                    continue;
+                };
+                let listed = build::list_price(&book, &deployment.provider, provider, &deployment.model);
+                if own.is_none() && !provider.free && listed.is_none() {
+                    let reason = "it has no price, so jobs of this model skip it; add models.….price, \
+                                  or prices_as or free = true to its provider";
+                    self.warning(key("model"), reason);
+                }
+            }
+        }
+        if self.config.models.is_empty() {
+            self.unlisted_providers();
+        }
+    }
+
+    /// Without `[models]` a provider serves what the price table names, which may be nothing.
+    fn unlisted_providers(&mut self) {
+        for (name, provider) in &self.config.providers {
+            if build::served_as(provider).is_none() {
+                let reason = "it serves nothing: there is no [models], and prices_as names no vendor whose models it has";
+                self.warning(format!("providers.{name}"), reason);
+            }
+        }
+    }
+
+    fn teams(&mut self) {
+        for (name, team) in &self.config.teams {
+            if let Err(error) = name.parse::<Team>() {
+                self.problem(format!("teams.{name}"), format!("this is not the name of a team: {error}"));
+            }
+            self.number(&format!("teams.{name}.weight"), team.weight, 1, 1000);
+        }
+    }
+}
+

@@ -1,0 +1,371 @@
+//! The sections of the configuration file, with their defaults.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{Decimal, Period, Secret, Size};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// What the streams may take.
+    pub streams: Streams,
+    /// How to reach ClickHouse.
+    pub clickhouse: ClickHouse,
+    /// How jobs are run.
+    pub worker: Worker,
+    /// How the log goes into ClickHouse.
+    pub sink: Sink,
+    /// Probes and metrics.
+    pub http: Http,
+    /// Logs.
+    pub telemetry: Telemetry,
+    /// The providers, by the operator's names.
+    pub providers: BTreeMap<String, Provider>,
+    /// What serves a model name; without any, every priced model of each provider is served by its own name.
+    pub models: BTreeMap<String, Model>,
+    /// The teams that `init` registers.
+    pub teams: BTreeMap<String, Team>,
+}
+
+/// How to reach NATS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nats {
+    /// One or more server URLs, comma separated.
+    pub url: String,
+    /// A context of the `nats` command, by name, in place of all other keys here.
+    pub context: Option<String>,
+    /// The user, with `password`.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// A bare token.
+    pub token: Option<Secret>,
+    /// A credentials file.
+    pub creds: Option<PathBuf>,
+    /// An NKey seed file.
+    pub nkey: Option<PathBuf>,
+    /// The authority that signed the server's certificate.
+    pub tls_ca: Option<PathBuf>,
+    /// Our own certificate.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Refuse to talk without TLS.
+    pub tls_required: bool,
+    /// The prefix of our inboxes.
+    pub inbox_prefix: Option<String>,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Nats {
+            url: "nats://127.0.0.1:4222".into(),
+            context: None,
+            user: None,
+            password: None,
+            token: None,
+            creds: None,
+            nkey: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_required: false,
+            inbox_prefix: None,
+        }
+    }
+}
+
+/// What the streams may take.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Streams {
+    /// Replicas of every stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// Most bytes of waiting jobs; producers are refused above it.
+    pub jobs_bytes_max: Size,
+    /// Most waiting jobs.
+    pub jobs_max: u64,
+    /// Most bytes of kept results.
+    pub results_bytes_max: Size,
+    /// Most kept results.
+    pub results_max: u64,
+    /// How long results are kept.
+    pub results_age_max: Period,
+    /// Most bytes of dead letters.
+    pub dead_bytes_max: Size,
+    /// How long dead letters are kept.
+    pub dead_age_max: Period,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let limits = tollgate_queue::streams::Limits::default();
+        let count = |n: i64| u64::try_from(n).expect("the defaults are positive");
+        Streams {
+            replicas: limits.replicas,
+            jobs_bytes_max: Size(count(limits.jobs_bytes_max)),
+            jobs_max: count(limits.jobs_max),
+            results_bytes_max: Size(count(limits.results_bytes_max)),
+            results_max: count(limits.results_max),
+            results_age_max: Period(limits.results_age_max),
+            dead_bytes_max: Size(count(limits.dead_bytes_max)),
+            dead_age_max: Period(limits.dead_age_max),
+        }
+    }
+}
+
+/// How to reach ClickHouse.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClickHouse {
+    /// The address of its HTTP interface.
+    pub url: String,
+    /// The database that holds our tables.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+impl Default for ClickHouse {
+    fn default() -> Self {
+        ClickHouse {
+            url: "http://127.0.0.1:8123".into(),
+            database: "tollgate".into(),
+            user: "default".into(),
+            password: Secret::default(),
+        }
+    }
+}
+
+/// How jobs are run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// The worker's name in results and logs; unique. Left out, it is made from host and process.
+    pub name: Option<String>,
+    /// The most jobs in flight.
+    pub concurrency: usize,
+    /// How long a worker may be silent before its jobs go to another.
+    pub ack_wait: Period,
+    /// The most jobs of one lane in flight, over all workers.
+    pub lane_in_flight_max: u32,
+    /// A lane's consumer goes away after this long without a pull.
+    pub lane_idle_max: Period,
+    /// The largest job that is read.
+    pub payload_bytes_max: Size,
+    /// The most calls to one deployment in one run of a job.
+    pub attempts_per_deployment: u32,
+    /// The most calls in one run of a job.
+    pub attempts_total: u32,
+    /// The longest wait that a provider may ask for and still be waited for.
+    pub retry_after_max: Period,
+    /// Answer tokens that are assumed where neither job nor model names a limit; for upper bounds.
+    pub output_tokens_default: u64,
+    /// How long jobs in flight may go on after a stop was asked for.
+    pub drain: Period,
+    /// The proxy that all calls to providers go through.
+    pub proxy: Option<String>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        let worker = tollgate_worker::Config::default();
+        Worker {
+            name: None,
+            concurrency: worker.concurrency,
+            ack_wait: Period(worker.lanes.ack_wait),
+            lane_in_flight_max: u32::try_from(worker.lanes.in_flight_max).expect("the default is small"),
+            lane_idle_max: Period(worker.lanes.idle_max),
+            payload_bytes_max: Size(worker.payload_bytes_max as u64),
+            attempts_per_deployment: worker.limits.attempts_per_deployment,
+            attempts_total: worker.limits.attempts_total,
+            retry_after_max: Period(worker.limits.retry_after_max),
+            output_tokens_default: worker.output_tokens_default,
+            drain: Period(worker.drain),
+            proxy: None,
+        }
+    }
+}
+
+/// How the log goes into ClickHouse.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sink {
+    /// The most rows of one insert.
+    pub batch_rows_max: usize,
+    /// How long a batch may wait to fill.
+    pub batch_wait: Period,
+    /// A sink that stands by takes over after three of these without a sign of life.
+    pub lease: Period,
+    /// How long a stop waits for the insert under way.
+    pub shutdown_grace: Period,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        let sink = tollgate_sink::SinkConfig::new("");
+        Sink {
+            batch_rows_max: sink.batch_rows_max,
+            batch_wait: Period(sink.batch_wait),
+            lease: Period(sink.lease),
+            shutdown_grace: Period(sink.shutdown_grace),
+        }
+    }
+}
+
+/// Probes and metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Lines for people or for machines.
+    pub log_format: LogFormat,
+    /// What is logged, such as `info` or `warn,tollgate_worker=debug`.
+    pub log: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry { log_format: LogFormat::Text, log: "info".into() }
+    }
+}
+
+/// One provider.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provider {
+    /// Whose wire format it speaks.
+    pub vendor: String,
+    /// What the vendor's own clients take.
+    pub base_url: String,
+    /// Where its key comes from.
+    pub key: Option<Key>,
+    /// The vendor whose list prices hold here; for the vendor's own address, that vendor.
+    pub prices_as: Option<String>,
+    /// Where it runs, for reports.
+    pub region: Option<String>,
+    /// From the start of a call to the response's headers.
+    pub first_byte_timeout: Period,
+    /// From the start of a call to the end of the answer.
+    pub total_timeout: Period,
+    /// Whether job, run and attempt go along as headers.
+    pub correlation_headers: bool,
+    /// Whether it costs nothing.
+    pub free: bool,
+}
+
+/// The address of OpenAI's own service.
+pub const OPENAI_URL: &str = "https://api.openai.com/v1";
+
+impl Default for Provider {
+    fn default() -> Self {
+        let timeouts = tollgate_providers::Timeouts::default();
+        Provider {
+            vendor: "openai".into(),
+            base_url: OPENAI_URL.into(),
+            key: None,
+            prices_as: None,
+            region: None,
+            first_byte_timeout: Period(timeouts.first_byte),
+            total_timeout: Period(timeouts.total),
+            correlation_headers: false,
+            free: false,
+        }
+    }
+}
+
+/// Where a key comes from: one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Key {
+    /// An environment variable.
+    pub env: Option<String>,
+    /// A file that holds the key and nothing else.
+    pub file: Option<PathBuf>,
+}
+
+/// What serves a model name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// The deployments, in the order in which they are tried.
+    pub deployments: Vec<Deployment>,
+    /// The most answer tokens that the model can give; for upper bounds.
+    pub output_tokens_max: Option<u64>,
+    /// The operator's own price, in US dollars per million tokens, in place of the list price.
+    pub price: Option<Price>,
+}
+
+/// A model at a provider.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deployment {
+    /// The provider's name in this file.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+}
+
+/// A price in US dollars per million tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input: Option<Decimal>,
+    /// Answer tokens.
+    pub output: Option<Decimal>,
+    /// Prompt tokens read from the provider's cache; the input price if left out.
+    pub cache_read: Option<Decimal>,
+    /// Prompt tokens written to it; the input price if left out.
+    pub cache_write: Option<Decimal>,
+    /// What is booked with every cost as the price's version; `override` if left out.
+    pub version: Option<String>,
+}
+
+/// One team.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Team {
+    /// Its share against other teams of the same class.
+    pub weight: u32,
+}
+
+impl Default for Team {
+    fn default() -> Self {
+        Team { weight: 1 }
+    }
+}

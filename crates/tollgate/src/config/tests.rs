@@ -1,0 +1,195 @@
+//! Broken configurations with the message that they must give, and who wins over whom.
+
+use super::*;
+use crate::config::sections::LogFormat;
+
+fn env() -> Env {
+    Env::of([("OPENAI_API_KEY", "sk-test")])
+}
+
+fn load_file(text: &str) -> Result<Loaded, Vec<String>> {
+    let loaded = load_text(text, None, &Overrides::default(), &env());
+    loaded.map_err(|refused| refused.problems.iter().map(Problem::to_string).collect())
+}
+
+fn refused(text: &str) -> Vec<String> {
+    load_file(text).expect_err(text)
+}
+
+fn loaded(text: &str) -> Loaded {
+    load_file(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
+}
+
+#[test]
+fn the_sample_that_ships_loads_and_says_the_defaults() {
+    let sample = loaded(SAMPLE);
+    assert!(sample.warnings.is_empty(), "{:?}", sample.warnings);
+    let routes = build::routes(&sample.config, &env()).expect("it can be served");
+    assert_eq!(routes.names().collect::<Vec<_>>(), ["fast", "house-model"]);
+    assert!(routes.of("fast").iter().all(|priced| priced.price.is_some()));
+    let shown = |config: &Config| serde_json::to_value(config).expect("it serialises");
+    let (mut sample, default) = (shown(&sample.config), shown(&Config::default()));
+    for section in ["providers", "models", "teams"] {
+        sample[section] = serde_json::json!({});
+    }
+    assert_eq!(sample, default);
+}
+
+#[test]
+fn each_mistake_is_named_by_line_key_and_reason() {
+    for (text, expected) in [
+        ("[worker]\nconcurrency = \"many\"", "line 2: worker.concurrency: invalid type: string \"many\", expected usize"),
+        ("[worker]\nconcurency = 5", "line 2: worker.concurency: unknown field `concurency`"),
+        ("[wroker]", "line 1: wroker: unknown field `wroker`"),
+        ("[worker]\nack_wait = 15", "line 2: worker.ack_wait: invalid type: integer `15`, expected a duration in quotes"),
+        ("[worker]\nack_wait = \"15\"", "line 2: worker.ack_wait: '15' is not a duration such as 500ms"),
+        ("[worker]\ndrain = \"9h\"", "line 2: worker.drain: 9h is not from 0s to 1h"),
+        ("[worker]\nconcurrency = 0", "line 2: worker.concurrency: 0 is not from 1 to 100000"),
+        ("[worker]\nconcurrency = -4", "line 2: worker.concurrency: invalid value: integer `-4`, expected usize"),
+        ("[worker]\nattempts_total = 2", "worker.attempts_per_deployment: 3 is not from 1 to 2"),
+        ("[streams]\njobs_bytes_max = \"10 gibi\"", "line 2: streams.jobs_bytes_max: '10 gibi' is not a size"),
+        ("[streams]\njobs_bytes_max = -1", "line 2: streams.jobs_bytes_max: -1 is negative"),
+        ("[streams]\njobs_bytes_max = 5", "line 2: streams.jobs_bytes_max: 5B is not from 1MiB"),
+        ("[streams]\nreplicas = 2", "line 2: streams.replicas: 2 is not 1, 3 or 5"),
+        ("[nats]\nurl = \"http://x\"", "line 2: nats.url: 'http://x' is not a server such as"),
+        ("[nats]\nuser = \"u\"", "line 2: nats.user: there is no password"),
+        ("[nats]\npassword = 12345", "line 2: nats.password: not a text in quotes"),
+        ("[nats]\ntls_cert = \"c\"", "line 2: nats.tls_cert: tls_cert and tls_key must be given together"),
+        ("[nats]\nurl = \"${NOPE}\"", "line 2: nats.url: the environment variable NOPE is not set"),
+        ("[clickhouse]\nurl = \"localhost\"", "line 2: clickhouse.url: 'localhost' does not start with http://"),
+        ("[clickhouse]\ndatabase = \"a b\"", "line 2: clickhouse.database: 'a b' is not a database name"),
+        ("[http]\nlisten = \"9464\"", "line 2: http.listen: invalid socket address syntax"),
+        ("[telemetry]\nlog_format = \"xml\"", "line 2: telemetry.log_format: unknown variant `xml`, expected `text` or `json`"),
+        ("[telemetry]\nlog = \"info=info=info\"", "line 2: telemetry.log: this is no log filter"),
+        ("[providers.p]\nvendor = \"cohere\"", "line 2: providers.p.vendor: 'cohere' is not a vendor"),
+        ("[providers.p]\nbase_url = \"ftp://x\"", "line 2: providers.p.base_url: `base_url` starts with `ftp:`"),
+        ("[providers.p]\nprices_as = \"acme\"", "line 2: providers.p.prices_as: there are no prices of 'acme'; there are: anthropic"),
+        ("[providers.p]\nkey = { env = \"A\", file = \"b\" }", "line 2: providers.p.key: a key comes from one place"),
+        ("[providers.p]\nkey = { value = \"sk\" }", "line 2: providers.p.key.value: unknown field `value`"),
+        ("[models.m]\ndeployments = []", "line 2: models.m.deployments: nothing serves this model"),
+        (
+            "[models.m]\ndeployments = [{ provider = \"q\", model = \"x\" }]",
+            "line 2: models.m.deployments.0.provider: there is no provider 'q' (none is configured)",
+        ),
+        (
+            "[providers.p]\n[models.m]\ndeployments = [{ provider = \"p\" }]",
+            "line 3: models.m.deployments.0.model: the provider's own name of the model is missing",
+        ),
+        (
+            "[providers.p]\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]\nprice = { input = \"cheap\", output = 1 }",
+            "line 4: models.m.price.input: `input` is 'cheap', not a plain decimal",
+        ),
+        (
+            "[providers.p]\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]\nprice = { input = -1, output = 1 }",
+            "line 4: models.m.price.input: `input` is '-1', not a plain decimal",
+        ),
+        (
+            "[providers.p]\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]\nprice = { input = 1 }",
+            "line 4: models.m.price.output: `output` is missing",
+        ),
+        ("[teams.a]\nweight = 0", "line 2: teams.a.weight: 0 is not from 1 to 1000"),
+        ("[teams.\"a.b\"]", "line 1: teams.a.b: this is not the name of a team"),
+        ("[nats\nurl = 1", "line 1: this is not TOML"),
+    ] {
+        let problems = refused(text);
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        assert!(problems[0].contains(expected), "{text}\n  says: {}\n  not:  {expected}", problems[0]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "[worker]\nconcurrency = 0\nack_wait = \"soon\"\nnope = 1\n[teams.a]\nweight = 0\n[nats]\nurl = \"${X}\"\n\
+                [providers.p]\nvendor = 5";
+    let problems = refused(text);
+    let lines: Vec<&str> = problems.iter().map(|problem| problem.split(':').next().expect("a line")).collect();
+    assert_eq!(problems.len(), 6, "{problems:#?}");
+    for line in ["line 2", "line 3", "line 4", "line 6", "line 8", "line 10"] {
+        assert!(lines.contains(&line), "{line} is missing in {problems:#?}");
+    }
+}
+
+#[test]
+fn a_model_without_a_price_is_a_warning() {
+    let text = "[providers.p]\nbase_url = \"http://localhost\"\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]";
+    let warnings = loaded(text).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].to_string().starts_with("line 4: models.m.deployments.0.model: it has no price"), "{}", warnings[0]);
+}
+
+#[test]
+fn one_empty_section_serves_every_priced_model_of_openai() {
+    let config = loaded("[providers.openai]").config;
+    let routes = build::routes(&config, &env()).expect("it can be served");
+    assert_eq!(routes.names().count(), models::of_vendor("openai").count());
+    let [mini] = routes.of("gpt-4o-mini") else { panic!("one deployment serves it") };
+    assert_eq!(mini.deployment.endpoint(), "https://api.openai.com/v1/chat/completions");
+    assert!(mini.price.is_some());
+    let missing = build::routes(&config, &Env::default()).err().expect("the key is missing");
+    assert_eq!(missing[0].to_string(), "providers.openai.key: the environment variable `OPENAI_API_KEY` is not set");
+}
+
+#[test]
+fn an_operators_price_is_exact_however_it_is_written() {
+    let with = |price: &str| {
+        let text = format!("[providers.p]\n[models.m]\ndeployments = [{{ provider = \"p\", model = \"x\" }}]\nprice = {price}");
+        let routes = build::routes(&loaded(&text).config, &env()).expect("it can be served");
+        routes.of("m")[0].price.clone().expect("a price")
+    };
+    assert_eq!(with("{ input = 0.15, output = 3 }"), with("{ input = \"0.15\", output = \"3.00\" }"));
+    assert_eq!(with("{ input = 0.15, output = 3 }").tiers()[0].input, 150_000);
+}
+
+#[test]
+fn flags_win_over_variables_over_contexts_over_the_file() {
+    let home = tempfile::tempdir().expect("a directory");
+    let contexts = home.path().join("nats/context");
+    std::fs::create_dir_all(&contexts).expect("it can be made");
+    std::fs::write(contexts.join("c.json"), r#"{"url": "nats://context:1", "user": "cu", "password": "cp"}"#).expect("written");
+    let home = home.path().to_str().expect("a plain path");
+    let file = "[nats]\nurl = \"nats://file:1\"\ntoken = \"t\"";
+    let with = |env: &[(&str, &str)], overrides: &Overrides| {
+        let env = Env::of(env.iter().copied().chain([("XDG_CONFIG_HOME", home)]));
+        load_text(file, None, overrides, &env).expect("it loads")
+    };
+    let url = |loaded: &Loaded| (loaded.config.nats.url.clone(), loaded.origins["nats.url"].clone());
+
+    let none = Overrides::default();
+    assert_eq!(url(&with(&[], &none)), ("nats://file:1".into(), Origin::File(2)));
+    let context = with(&[("NATS_CONTEXT", "c")], &none);
+    assert_eq!(url(&context), ("nats://context:1".into(), Origin::Context("c".into())));
+    assert!(context.config.nats.token.is_none(), "the file's token is not for the context's server");
+    let variable = with(&[("NATS_CONTEXT", "c"), ("NATS_URL", "nats://env:1")], &none);
+    assert_eq!(url(&variable), ("nats://env:1".into(), Origin::Env("NATS_URL")));
+    assert_eq!(variable.config.nats.user.as_deref(), Some("cu"));
+    let flag = Overrides { server: Some("nats://flag:1".into()), context: Some("c".into()), ..Overrides::default() };
+    let flag = with(&[("NATS_URL", "nats://env:1")], &flag);
+    assert_eq!(url(&flag), ("nats://flag:1".into(), Origin::Flag("--server")));
+}
+
+#[test]
+fn the_selected_context_counts_only_where_nothing_names_a_server() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(home.path().join("nats/context")).expect("it can be made");
+    std::fs::write(home.path().join("nats/context.txt"), "c").expect("written");
+    std::fs::write(home.path().join("nats/context/c.json"), r#"{"url": "nats://context:1"}"#).expect("written");
+    let env = Env::of([("XDG_CONFIG_HOME", home.path().to_str().expect("a plain path"))]);
+    let url = |file: &str| load_text(file, None, &Overrides::default(), &env).expect("it loads").config.nats.url;
+    assert_eq!(url(""), "nats://context:1");
+    assert_eq!(url("[nats]\nurl = \"nats://file:1\""), "nats://file:1");
+}
+
+#[test]
+fn what_is_shown_has_its_origin_and_no_secret() {
+    let text = "[nats]\nurl = \"nats://u:hunter2@h:4222\"\npassword = \"hunter2\"\nuser = \"u\"\n[telemetry]\nlog_format = \"json\"";
+    let env = Env::of([("CLICKHOUSE_PASSWORD", "hunter2")]);
+    let loaded = load_text(text, None, &Overrides::default(), &env).expect("it loads");
+    assert_eq!(loaded.config.telemetry.log_format, LogFormat::Json);
+    let shown = show::show(&loaded);
+    let of = |key: &str| shown.iter().find(|s| s.key == key).map(|s| (s.value.as_str(), s.origin.as_str()));
+    assert_eq!(of("nats.password"), Some(("\"********\"", "file, line 3")));
+    assert_eq!(of("nats.url"), Some(("\"nats://…@h:4222\"", "file, line 2")));
+    assert_eq!(of("clickhouse.password"), Some(("\"********\"", "env CLICKHOUSE_PASSWORD")));
+    assert_eq!(of("worker.concurrency"), Some(("256", "default")));
+    assert!(!format!("{shown:?} {loaded:?}").replace("nats://u:hunter2@h:4222", "").contains("hunter2"));
+}

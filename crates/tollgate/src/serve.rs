@@ -1,0 +1,298 @@
+//! The broker, wired together: what runs in one process, and in which order it starts and stops.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+use tollgate_http::{Http, Probes, Readiness};
+use tollgate_providers::Caller;
+use tollgate_queue::commit_log::CommitLog;
+use tollgate_queue::connect::Health;
+use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::state::State;
+use tollgate_queue::teams::Teams;
+use tollgate_queue::{Connection, Lanes, Results, ServerClock};
+use tollgate_sink::Sink;
+use tollgate_worker::{Parts, Routes, Worker, WorkerStatus};
+
+use crate::config::{Loaded, Refused, build};
+use crate::connect;
+use crate::exit::{Code, Failure, Outcome};
+use crate::signals::Signals;
+use crate::supervisor::{Ended, Supervisor};
+use crate::telemetry;
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Runs jobs.
+    Worker,
+    /// Moves results into ClickHouse.
+    Sink,
+    /// Answers probes.
+    Http,
+}
+
+impl Role {
+    /// All of them, which is the default.
+    pub const ALL: [Role; 3] = [Role::Worker, Role::Sink, Role::Http];
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Worker => "worker",
+            Role::Sink => "sink",
+            Role::Http => "http",
+        })
+    }
+}
+
+/// How long the last probes may take after everything else has stopped.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+/// What a worker may take beyond its drain time: to hand jobs back, and for the pulls that the server still holds.
+const HAND_BACK: Duration = Duration::from_secs(15);
+/// What a sink may take beyond its own grace, to release its office.
+const RELEASE: Duration = Duration::from_secs(10);
+/// How long the last acknowledgements may take to leave.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Histograms grow until they are folded.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Waits between tries at the start: soon there after a restart, light on a server that is away for long.
+const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(5);
+
+/// Runs the broker until a signal, or until a part ends by itself.
+///
+/// The first signal drains; a second leaves at once, which loses nothing, because nothing is acknowledged before its
+/// result is stored.
+///
+/// # Errors
+/// What is wrong with the configuration, or what ended by itself.
+pub async fn serve(loaded: &Loaded, roles: &[Role]) -> Outcome {
+    let mut signals = Signals::listen()?;
+    let metrics = telemetry::install_recorder()?;
+    // Everything that can be wrong without any server is found before the first one is asked.
+    let plan = Plan::new(loaded, roles)?;
+
+    let mut broker = Broker { readiness: Readiness::new(), supervisor: Supervisor::new(), plan };
+    broker.readiness.because("starting", "not connected to nats yet");
+    // Probes come first, because whoever starts us wants to know why we are not ready.
+    broker.observe(loaded, roles, metrics).await?;
+    tracing::info!(version = VERSION, name = broker.plan.name, ?roles, "starting");
+    let connection = tokio::select! {
+        connection = broker.start() => connection?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the start was complete");
+            return Ok(Code::Ok);
+        }
+    };
+    let outcome = tokio::select! {
+        ended = broker.supervisor.ended() => Err(unasked(ended)),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping; a second signal leaves at once");
+            Ok(Code::Ok)
+        }
+    };
+    tokio::select! {
+        () = broker.stop(&connection) => outcome,
+        signal = signals.next() => {
+            tracing::warn!(signal, "leaving at once; jobs in flight go to another worker");
+            Ok(Code::Interrupted)
+        }
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What will run, decided before anything does.
+struct Plan {
+    loaded: Loaded,
+    name: String,
+    worker: Option<(Routes, Caller)>,
+    sink: Option<tollgate_usage::Store>,
+}
+
+impl Plan {
+    fn new(loaded: &Loaded, roles: &[Role]) -> Result<Self, Failure> {
+        let config = &loaded.config;
+        let worker = roles.contains(&Role::Worker).then(|| {
+            let refused = |problems| Refused { path: loaded.path.clone(), problems };
+            let routes = build::routes(config, &loaded.env).map_err(refused)?;
+            let no_caller = |error| Failure::new(Code::Usage, "providers cannot be called").because(&error);
+            Ok::<_, Failure>((routes, Caller::new(&build::caller(config)).map_err(no_caller)?))
+        });
+        let sink = roles.contains(&Role::Sink).then(|| connect::clickhouse(config));
+        let name = config.worker.name.clone().unwrap_or_else(|| default_name(&loaded.env));
+        Ok(Plan { loaded: loaded.clone(), name, worker: worker.transpose()?, sink: sink.transpose()? })
+    }
+}
+
+/// Names a process by its host, its id, and chance, because containers often share the first two.
+fn default_name(env: &crate::env::Env) -> String {
+    let host = env.get("HOSTNAME").unwrap_or_else(|| "tollgate".into());
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect();
+    format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>())
+}
+
+struct Broker {
+    plan: Plan,
+    readiness: Readiness,
+    supervisor: Supervisor,
+}
+
+impl Broker {
+    async fn observe(&mut self, loaded: &Loaded, roles: &[Role], metrics: PrometheusHandle) -> Result<(), Failure> {
+        if roles.contains(&Role::Http) {
+            let probes = Probes { readiness: self.readiness.clone(), metrics: metrics.clone(), version: VERSION };
+            let taken = |error| {
+                let failure = Failure::new(Code::Usage, "probes cannot be answered").because(&error);
+                failure.try_this("name another address with --listen or [http] listen; port 0 takes a free one")
+            };
+            let http = Http::bind(loaded.config.http.listen, probes).await.map_err(taken)?;
+            tracing::info!(addr = %http.addr(), "answering probes");
+            self.supervisor.spawn("http", |stop| async move { http.run(stop).await.context("probes") });
+        }
+        self.supervisor.spawn("metrics", |stop| async move {
+            while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+                metrics.run_upkeep();
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Starts what the roles ask for, trying for as long as a server is away.
+    async fn start(&mut self) -> Result<Connection, Failure> {
+        let config = &self.plan.loaded.config;
+        let name = format!("tollgate {}", self.plan.name);
+        let connection = self.until("nats", async || connect::nats(config, &name).await).await;
+        let context = connect::jetstream(&connection);
+        // The sink before the worker: results are consumed before the first one is made.
+        let sink = match self.plan.sink.take() {
+            Some(store) => Some(self.sink(&context, store).await),
+            None => None,
+        };
+        let worker = match self.plan.worker.take() {
+            Some((routes, caller)) => Some(self.worker(&connection, &context, routes, caller).await),
+            None => None,
+        };
+        if let Some(sink) = sink {
+            self.supervisor.spawn("sink", |stop| async move {
+                sink.run(stop).await;
+                Ok(())
+            });
+        }
+        let status = worker.as_ref().map(Worker::status);
+        if let Some(worker) = worker {
+            self.supervisor.spawn("worker", |stop| async move { worker.run(stop).await.context("the worker") });
+        }
+        let (readiness, health) = (self.readiness.clone(), connection.health());
+        self.supervisor.spawn("readiness", |stop| async move {
+            tokio::select! {
+                () = follow_connection(&readiness, health) => {}
+                () = follow_worker(&readiness, status) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            anyhow::bail!("nobody tells how the parts are doing")
+        });
+        self.readiness.clear("starting");
+        tracing::info!("started");
+        Ok(connection)
+    }
+
+    async fn sink(&self, context: &jetstream::Context, store: tollgate_usage::Store) -> Sink {
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        Sink::new(build::sink(&self.plan.loaded.config, &self.plan.name), log, state, store)
+    }
+
+    async fn worker(&self, connection: &Connection, context: &jetstream::Context, routes: Routes, caller: Caller) -> Worker {
+        let config = &self.plan.loaded.config;
+        let (client, clock) = (&connection.client, ServerClock::new());
+        let open_lanes = async || Lanes::open(client, build::lanes(config), clock.clone()).await.map_err(not_there);
+        let lanes = self.until("streams", open_lanes).await;
+        let results = self.until("streams", async || Results::open(client).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let teams = self.until("streams", async || Teams::open(context).await.map_err(not_there)).await;
+        let dead = DeadLetters::new(client);
+        let connection = connection.clone();
+        let parts = Parts { connection, clock, lanes, results, dead, state, teams, routes, caller };
+        Worker::new(build::worker(config, &self.plan.name), parts)
+    }
+
+    /// Tries until it works; meanwhile readiness says why it does not.
+    async fn until<T>(&self, what: &'static str, try_it: impl AsyncFn() -> Result<T, Failure>) -> T {
+        let mut wait = *RETRY.start();
+        loop {
+            match try_it().await {
+                Ok(made) => {
+                    self.readiness.clear(what);
+                    return made;
+                }
+                Err(failure) => {
+                    let reason = failure.in_one_line();
+                    tracing::error!(waiting_for = what, reason, retry_in_ms = wait.as_millis(), "cannot start yet");
+                    self.readiness.because(what, reason);
+                }
+            }
+            // Jittered, so that a fleet does not come back in one instant.
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            wait = (wait * 2).min(*RETRY.end());
+        }
+    }
+
+    async fn stop(&mut self, connection: &Connection) {
+        let config = &self.plan.loaded.config;
+        // First, so that no balancer or operator counts on us any more.
+        self.readiness.because("draining", "a stop was asked for");
+        // Before the sink, which then finds the last results in the log.
+        self.supervisor.stop("worker", config.worker.drain.0 + HAND_BACK).await;
+        self.supervisor.stop("sink", config.sink.shutdown_grace.0 + RELEASE).await;
+        // After the parts that publish on it: the last acknowledgements must leave.
+        if tokio::time::timeout(FLUSH, connection.client.flush()).await.is_err() {
+            tracing::warn!("nats did not take the last messages in time; unacknowledged jobs come again");
+        }
+        self.supervisor.stop("readiness", HTTP_GRACE).await;
+        self.supervisor.stop("metrics", HTTP_GRACE).await;
+        // Last, so that probes tell the draining from an absence.
+        self.supervisor.stop("http", HTTP_GRACE).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn unasked(ended: Ended) -> Failure {
+    let error = ended.outcome.err().unwrap_or_else(|| anyhow::anyhow!("the task `{}` ended", ended.name));
+    tracing::error!(error = format!("{error:#}"), "stopping, because a part failed");
+    error.into()
+}
+
+fn not_there<E: std::error::Error + 'static>(error: E) -> Failure {
+    Failure::new(Code::Nats, "the streams are not ready").because(&error).try_this("run `tollgate init`")
+}
+
+/// Ends when nobody tells any more.
+async fn follow_connection(readiness: &Readiness, mut health: watch::Receiver<Health>) {
+    loop {
+        let connected = health.borrow_and_update().connected;
+        readiness.set("nats", (!connected).then(|| "not connected to nats".to_owned()));
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends never without a worker, and otherwise with it, because then the supervisor ends the process.
+async fn follow_worker(readiness: &Readiness, status: Option<watch::Receiver<WorkerStatus>>) {
+    if let Some(mut status) = status {
+        loop {
+            let holding = status.borrow_and_update().holding;
+            readiness.set("worker", holding.map(str::to_owned));
+            if status.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
