@@ -15,7 +15,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::Instant;
 use tollgate_types::event::EventKind;
 use tollgate_types::subjects::RESULTS_STREAM;
-use tollgate_types::{UnixMillis, UsageEvent, headers, subjects};
+use tollgate_types::{UnixMillis, EventError, UsageEvent, headers, subjects};
 
 pub use tail::Tail;
 
@@ -78,7 +78,7 @@ pub struct LogEntry {
     /// When the server stored it, by the server's clock.
     pub at: UnixMillis,
     /// The usage event, or why the message does not count.
-    pub event: Result<UsageEvent, String>,
+    pub event: Result<UsageEvent, EventError>,
 }
 
 /// The results stream, as one incarnation of it was found.
@@ -181,8 +181,9 @@ fn identity(info: &Info) -> String {
 ///
 /// The stream also takes what somebody's stray acknowledgement or test leaves on its subjects; only the broker's
 /// header makes a record, and only for the team and job of the subject, which the server enforces.
-fn judge(subject: &str, headers: Option<&HeaderMap>) -> Result<UsageEvent, String> {
-    let header = headers.and_then(|h| h.get(headers::USAGE)).ok_or("it has no usage header")?;
+fn judge(subject: &str, headers: Option<&HeaderMap>) -> Result<UsageEvent, EventError> {
+    let malformed = |reason: &str| EventError::Malformed(reason.to_owned());
+    let header = headers.and_then(|h| h.get(headers::USAGE)).ok_or_else(|| malformed("it has no usage header"))?;
     let event = UsageEvent::from_header(header.as_str())?;
     let belongs = match event.kind {
         EventKind::Result => subject == subjects::result(&event.team, &event.job),
@@ -190,7 +191,7 @@ fn judge(subject: &str, headers: Option<&HeaderMap>) -> Result<UsageEvent, Strin
             subject.strip_prefix(&subjects::extra(&event.team, &event.job, "")).is_some_and(|run| !run.is_empty())
         }
     };
-    if belongs { Ok(event) } else { Err("its usage header belongs on another subject".to_owned()) }
+    if belongs { Ok(event) } else { Err(malformed("its usage header belongs on another subject")) }
 }
 
 #[cfg(test)]
@@ -208,7 +209,7 @@ mod tests {
         let judged = judge(subject, Some(&map));
         match expected {
             Ok(()) => assert!(judged.is_ok(), "{subject}: {judged:?}"),
-            Err(part) => assert!(judged.as_ref().is_err_and(|e| e.contains(part)), "{subject}: {judged:?}"),
+            Err(part) => assert!(judged.as_ref().is_err_and(|e| e.to_string().contains(part)), "{subject}: {judged:?}"),
         }
     }
 
@@ -226,6 +227,6 @@ mod tests {
         check("tollgate.results.search.j-1", Some(&of("extra")), Err("another subject"));
         check("tollgate.extra.search.j-1.", Some(&of("extra")), Err("another subject"));
         let newer = of("result").replace("\"version\":1", "\"version\":2");
-        check("tollgate.results.search.j-1", Some(&newer), Err("unknown version"));
+        check("tollgate.results.search.j-1", Some(&newer), Err("version 2"));
     }
 }

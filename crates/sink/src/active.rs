@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::{LogEntry, LogError, Tail};
+use tollgate_types::EventError;
 use tollgate_usage::{Row, Stamp, StoreError, rows};
 
 use crate::backoff::delay;
@@ -56,13 +57,24 @@ impl Sink {
                 read = tail.next_batch(self.config.batch_records_max(), self.config.batch_wait) => read,
             };
             let Ok(entries) = read else { return Ok(()) };
-            if entries.is_empty() {
+            let readable = readable(&entries);
+            if readable.is_empty() {
                 self.idle(lead, stop).await?;
             } else {
-                self.deliver(&entries, lead, stop).await?;
+                self.deliver(readable, lead, stop).await?;
             }
             report(lead, &tail);
+            if readable.len() < entries.len() {
+                self.wait_for_a_newer_one(&entries[readable.len()], lead, stop).await?;
+                tail = self.log.tail(lead.manifest().committed_seq + 1);
+            }
         }
+    }
+
+    /// Holds before a record that this version cannot read: passing over it would lose its cost.
+    async fn wait_for_a_newer_one(&self, entry: &LogEntry, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
+        tracing::error!(seq = entry.seq, "a record of a newer version of tollgate; stop this sink and start a newer one");
+        self.pause(NEWER_PAUSE, lead, stop).await
     }
 
     async fn reopen(&mut self, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
@@ -245,6 +257,16 @@ impl Sink {
     }
 }
 
+/// How often a sink that is too old looks again.
+const NEWER_PAUSE: Duration = Duration::from_secs(10);
+
+/// The entries before the first that only a newer version can read.
+fn readable(entries: &[LogEntry]) -> &[LogEntry] {
+    let newer = |entry: &LogEntry| matches!(entry.event, Err(EventError::Newer(_)));
+    let until = entries.iter().position(newer).unwrap_or(entries.len());
+    &entries[..until]
+}
+
 /// Records that were removed from the log before they were in ClickHouse: only retention or an operator does that.
 fn lose(count: u64, from: u64) {
     let lost = metrics::counter!("tollgate_sink_lost_records_total");
@@ -262,7 +284,7 @@ fn count_malformed(entries: &[LogEntry]) -> u64 {
             tracing::warn!(
                 seq = entry.seq,
                 subject = entry.subject,
-                reason,
+                %reason,
                 "a message of the results stream is no record"
             );
         }

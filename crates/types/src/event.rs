@@ -12,6 +12,7 @@ use crate::code::{ErrorCode, Status};
 use crate::headers::USAGE_MAX;
 use crate::ids::{Class, JobId};
 use crate::instant::UnixMillis;
+use crate::job::VERSION;
 use crate::money::NanoUsd;
 use crate::tokens::Tokens;
 
@@ -241,11 +242,33 @@ impl UsageEvent {
     /// Reads the header's value.
     ///
     /// # Errors
-    /// Returns the reason when it is not a usage event of a version that this code knows.
-    pub fn from_header(text: &str) -> Result<Self, String> {
-        let event: UsageEvent = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if event.version == crate::job::VERSION { Ok(event) } else { Err(format!("unknown version {}", event.version)) }
+    /// Returns why it is no record, or that it is one which this code is too old to read.
+    pub fn from_header(text: &str) -> Result<Self, EventError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let malformed = |error: serde_json::Error| EventError::Malformed(error.to_string());
+        match serde_json::from_str(text) {
+            Ok(event @ UsageEvent { version: VERSION, .. }) => Ok(event),
+            Ok(UsageEvent { version, .. }) => Err(EventError::Newer(version)),
+            Err(error) => match serde_json::from_str(text) {
+                Ok(Versioned { version }) if version > VERSION => Err(EventError::Newer(version)),
+                Ok(Versioned { .. }) | Err(_) => Err(malformed(error)),
+            },
+        }
     }
+}
+
+/// Why a header is not a usage event that can be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// It is no usage event, and does not count.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is a usage event of another version of Tollgate: it counts, and this code must not pass over it.
+    #[error("it has version {0}, which this process cannot read; run a newer one")]
+    Newer(u32),
 }
 
 /// JSON with everything outside ASCII escaped: header values must be ASCII.
@@ -321,6 +344,15 @@ mod tests {
             accepted_at: UnixMillis(i64::MIN),
             queued_ms: u64::MAX,
             run_ms: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_told_from_no_record() {
+        let newer = r#"{"version":2,"kind":"refund"}"#;
+        assert_eq!(UsageEvent::from_header(newer), Err(EventError::Newer(2)));
+        for text in ["{}", "[]", r#"{"version":1}"#, r#"{"stream":"TOLLGATE_JOBS","seq":2}"#] {
+            assert!(matches!(UsageEvent::from_header(text), Err(EventError::Malformed(_))), "{text}");
         }
     }
 

@@ -21,7 +21,7 @@ pub mod subjects;
 pub mod tokens;
 
 pub use code::{ErrorCode, Status};
-pub use event::{AttemptOutcome, AttemptRecord, UsageEvent, UsageSource};
+pub use event::{AttemptOutcome, AttemptRecord, EventError, UsageEvent, UsageSource};
 pub use failure::{Billed, Failure, FailureKind};
 pub use ids::{Class, Digest, JobId, LaneKey, Team};
 pub use instant::UnixMillis;
