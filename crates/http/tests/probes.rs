@@ -1,5 +1,7 @@
 //! The probes over real connections.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use metrics_exporter_prometheus::PrometheusBuilder;

@@ -15,7 +15,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::Instant;
 use tollgate_types::event::EventKind;
 use tollgate_types::subjects::RESULTS_STREAM;
-use tollgate_types::{UnixMillis, EventError, UsageEvent, headers, subjects};
+use tollgate_types::{EventError, UnixMillis, UsageEvent, headers, subjects};
 
 pub use tail::Tail;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
@@ -108,6 +109,27 @@ impl Connection {
             return Err(ConnectFailure::TooOld(client.server_info().version));
         }
         Ok(Connection { client, health })
+    }
+
+    /// The largest message that the server takes, headers included, in bytes.
+    pub fn payload_bytes_max(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Drops the connection and makes it anew.
+    ///
+    /// # Errors
+    /// Returns why that could not be asked for.
+    pub async fn renew(&self) -> Result<(), async_nats::client::ReconnectError> {
+        self.client.force_reconnect().await
+    }
+
+    /// Publishes a copy of a result, at most once and unacknowledged.
+    ///
+    /// # Errors
+    /// Returns why it could not be handed to the connection.
+    pub async fn reply(&self, subject: String, result: Bytes) -> Result<(), async_nats::PublishError> {
+        self.client.publish(subject, result).await
     }
 
     /// What the connection has been through so far, and a way to wait for changes.

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use tollgate_types::{ErrorCode, JobId, LaneKey, headers, subjects};
 
@@ -33,9 +31,10 @@ impl DeadLetters {
     /// # Errors
     /// Returns why it could not be kept; then the job must not be settled.
     pub async fn bury(&self, delivery: &Delivery, job: &JobId, reason: ErrorCode) -> Result<(), ApiError> {
-        let mut copy = delivery.headers.clone();
-        if let Some(original) = delivery.header(headers::JOB_ID) {
-            copy.insert(headers::DEAD_MSG_ID, original);
+        let mut copy = HeaderMap::new();
+        for (name, values) in delivery.headers.iter() {
+            let name = harmless(name.as_ref());
+            values.iter().for_each(|value| copy.append(name.as_str(), value.clone()));
         }
         self.keep(&delivery.lane, job, reason, copy, delivery.payload.clone()).await
     }
@@ -53,9 +52,10 @@ impl DeadLetters {
     ) -> Result<(), ApiError> {
         let mut copy = HeaderMap::new();
         copy.insert(headers::DEAD_HEADERS, unreadable.headers_base64.as_str());
-        let payload = BASE64_STANDARD.decode(&unreadable.payload_base64);
-        let payload = payload.map_err(|error| ApiError::Unreadable(error.to_string()))?;
-        self.keep(lane, job, reason, copy, payload.into()).await
+        if let Some(original) = &unreadable.id {
+            copy.insert(headers::DEAD_MSG_ID, original.as_str());
+        }
+        self.keep(lane, job, reason, copy, unreadable.payload.clone()).await
     }
 
     async fn keep(
@@ -66,7 +66,7 @@ impl DeadLetters {
         mut copy: HeaderMap,
         payload: Bytes,
     ) -> Result<(), ApiError> {
-        let subject = subjects::dead(lane);
+        let subject = subjects::dead(&lane.plain());
         let mut tries = 0;
         loop {
             copy.insert(headers::JOB_ID, format!("{}/{job}", lane.team));
@@ -82,5 +82,28 @@ impl DeadLetters {
             }
             tries += 1;
         }
+    }
+}
+
+/// A producer's `Nats-Expected-Stream` would have the copy refused for ever, its `Nats-Trace-Dest` would have the server
+/// publish on our behalf.
+fn harmless(name: &str) -> String {
+    match name.get(..headers::NATS.len()) {
+        Some(start) if start.eq_ignore_ascii_case(headers::NATS) => {
+            format!("{}{}", headers::DEAD, &name[headers::NATS.len()..])
+        }
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_would_act_on_the_copy_are_kept_under_another_name() {
+        assert_eq!(harmless("Nats-Msg-Id"), headers::DEAD_MSG_ID);
+        assert_eq!(harmless("nats-expected-stream"), "Tollgate-Dead-expected-stream");
+        assert_eq!(harmless("traceparent"), "traceparent");
     }
 }

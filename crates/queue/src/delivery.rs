@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use tollgate_types::{LaneKey, UnixMillis, headers};
 
 use crate::api;
+use crate::connect::Connection;
+use crate::pull::Arrival;
 
 /// A job that the server leased to us; unless it is settled, the server gives it to somebody after its ack wait.
 ///
@@ -53,8 +55,9 @@ pub enum Settlement {
 }
 
 impl Delivery {
-    /// Takes over a message that a pull brought; `None` if it is no JetStream delivery.
-    pub fn take(client: &Client, leases: &Leases, lane: &Arc<LaneKey>, message: Message) -> Option<Delivery> {
+    /// Takes over a job that a pull brought; `None` if it is no JetStream delivery.
+    pub fn take(connection: &Connection, leases: &Leases, lane: &Arc<LaneKey>, arrival: Arrival) -> Option<Delivery> {
+        let message = arrival.message;
         let ack_subject = message.reply.clone()?;
         let place = place_of(&ack_subject)?;
         let lease = leases.register(&ack_subject);
@@ -63,7 +66,7 @@ impl Delivery {
             headers: message.headers.unwrap_or_default(),
             payload: message.payload,
             place,
-            client: client.clone(),
+            client: connection.client.clone(),
             ack_subject,
             leases: leases.clone(),
             lease,
@@ -154,7 +157,7 @@ impl Leases {
     /// Renews every lease that is older than a third of `ack_wait`, three times in `ack_wait`, for ever.
     ///
     /// Cancel safe: what is not renewed in time is delivered again.
-    pub async fn keep(&self, client: &Client, ack_wait: Duration) {
+    pub async fn keep(&self, connection: &Connection, ack_wait: Duration) {
         let pause = ack_wait / 3;
         loop {
             tokio::time::sleep(pause).await;
@@ -165,7 +168,7 @@ impl Leases {
             };
             for subject in due {
                 // A publish that fails is a lease that runs out, which is safe.
-                if client.publish(subject, Bytes::from_static(b"+WPI")).await.is_err() {
+                if connection.client.publish(subject, Bytes::from_static(b"+WPI")).await.is_err() {
                     break;
                 }
             }

@@ -1,6 +1,8 @@
 //! Lanes: which have work, and the one durable consumer behind each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -45,8 +47,9 @@ pub struct Lanes {
     context: Context,
     config: LaneConfig,
     clock: ServerClock,
-    /// When the jobs stream was created, ns: names its incarnation in ids.
-    stream_created_ns: i128,
+    /// When the jobs stream was created, ns: names its incarnation in ids. Read again with every count, because an
+    /// operator may make the stream anew under a running worker.
+    stream_created_ns: Arc<AtomicI64>,
 }
 
 #[derive(Deserialize)]
@@ -71,15 +74,13 @@ impl Lanes {
     pub async fn open(client: &Client, config: LaneConfig, clock: ServerClock) -> Result<Lanes, ApiError> {
         let context = jetstream::new(client.clone());
         let info = stream_info(client, "").await?;
-        let created = OffsetDateTime::parse(&info.created, &Rfc3339)
-            .map_err(|error| ApiError::Unreadable(format!("the stream's creation time: {error}")))?;
-        let stream_created_ns = created.unix_timestamp_nanos();
+        let stream_created_ns = Arc::new(AtomicI64::new(created_ns(&info)?));
         Ok(Lanes { client: client.clone(), context, config, clock, stream_created_ns })
     }
 
     /// When the jobs stream was created, in nanoseconds since the Unix epoch.
     pub fn stream_created_ns(&self) -> i128 {
-        self.stream_created_ns
+        self.stream_created_ns.load(Ordering::Relaxed).into()
     }
 
     /// Asks which lanes have jobs: one question, 0.5 ms at 300 lanes. Sets the server's clock on the way.
@@ -89,6 +90,7 @@ impl Lanes {
     pub async fn backlog(&self) -> Result<Backlog, ApiError> {
         let asked = Instant::now();
         let info = stream_info(&self.client, r#"{"subjects_filter":"tollgate.jobs.>"}"#).await?;
+        self.stream_created_ns.store(created_ns(&info)?, Ordering::Relaxed);
         let stamp = info.ts.as_deref().and_then(|ts| OffsetDateTime::parse(ts, &Rfc3339).ok());
         if let Some(stamp) = stamp {
             self.clock.observe(asked, Instant::now(), UnixMillis::from(stamp));
@@ -124,6 +126,13 @@ impl Lanes {
         let consumer = consumer.map_err(|error| ApiError::Refused { code: 0, description: error.to_string() })?;
         Ok(UnixMillis::from(consumer.cached_info().created))
     }
+}
+
+fn created_ns(info: &StreamInfo) -> Result<i64, ApiError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| ApiError::Unreadable(format!("the stream's creation time: {error}"));
+    let created = OffsetDateTime::parse(&info.created, &Rfc3339).map_err(|error| unreadable(&error))?;
+    i64::try_from(created.unix_timestamp_nanos()).map_err(|error| unreadable(&error))
 }
 
 async fn stream_info(client: &Client, payload: &'static str) -> Result<StreamInfo, ApiError> {

@@ -26,5 +26,5 @@ pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
 pub use delivery::{Delivery, Leases, Settlement};
 pub use lanes::{Backlog, LaneConfig, Lanes};
-pub use pull::{Pull, PullEvent, Puller};
+pub use pull::{Arrival, Pull, PullEvent, Puller};
 pub use results::{Commit, Existing, Results};

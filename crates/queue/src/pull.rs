@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use tollgate_types::{LaneKey, subjects};
 
+use crate::connect::Connection;
 use crate::lanes::consumer_name;
 
 /// Sends pulls and receives what they bring.
@@ -47,11 +48,19 @@ impl Pull {
     }
 }
 
+/// A job that a pull brought, not yet taken over: see [`Delivery::take`](crate::Delivery::take).
+#[derive(Debug)]
+pub struct Arrival {
+    /// The lane that it came through.
+    pub lane: LaneKey,
+    pub(crate) message: Message,
+}
+
 /// What came in for a pull.
 #[derive(Debug)]
 pub enum PullEvent {
-    /// A job, under the subject of its lane.
-    Job(Box<Message>),
+    /// A job.
+    Job(Box<Arrival>),
     /// The pull is over; the lane had no more.
     Drained {
         /// Which pull.
@@ -85,7 +94,8 @@ impl Puller {
     ///
     /// # Errors
     /// Returns why the subscription could not be made.
-    pub async fn open(client: &Client) -> Result<Puller, async_nats::SubscribeError> {
+    pub async fn open(connection: &Connection) -> Result<Puller, async_nats::SubscribeError> {
+        let client = &connection.client;
         let inbox = client.new_inbox();
         let subscriber = client.subscribe(format!("{inbox}.*")).await?;
         Ok(Puller { client: client.clone(), inbox, subscriber, next_id: 0 })
@@ -119,7 +129,11 @@ impl Puller {
 }
 
 fn event(message: Message) -> Option<PullEvent> {
-    let Some(status) = message.status else { return Some(PullEvent::Job(Box::new(message))) };
+    // By its subject, not by its status: a producer can write a status line into its headers.
+    if let Some(lane) = subjects::parse_jobs(&message.subject) {
+        return Some(PullEvent::Job(Box::new(Arrival { lane, message })));
+    }
+    let status = message.status?;
     let pull = message.subject.rsplit('.').next()?.parse().ok()?;
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::TIMEOUT) {
         return Some(PullEvent::Drained { pull });

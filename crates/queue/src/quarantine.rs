@@ -1,38 +1,48 @@
-//! Messages that our NATS client cannot even read.
+//! Messages that our NATS client cannot even read, and messages that no lane can carry.
 //!
 //! A header block that is not UTF-8, or has a line without a colon, makes the client drop its connection; the job would
 //! be delivered again after its ack wait and drop it again, for ever. So after each lost connection the leased jobs are
 //! read through the server's JSON interface, where such bytes are harmless, and those that cannot be read are handed
 //! over to be answered and removed.
+//!
+//! A lane's tokens come from whoever publishes: a class `*` would make a consumer that takes the team's other lanes, a
+//! class with a no-break space cuts the client's connection like a bad header. Such lanes get no consumer; what is in
+//! them is read the same way.
 
 use std::str::FromStr;
 
-use async_nats::{Client, HeaderName};
+use async_nats::{HeaderName, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::{LaneKey, UnixMillis, subjects};
+use tollgate_types::{JobId, LaneKey, UnixMillis, headers, subjects};
 
 use crate::api::{self, ApiError};
+use crate::connect::Connection;
 use crate::lanes::consumer_name;
 
-/// A job whose headers cannot be read.
+/// A job that cannot be delivered to our client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Its sequence in the jobs stream.
     pub sequence: u64,
     /// When the server accepted it.
     pub accepted_at: UnixMillis,
-    /// The payload as it came, base64.
-    pub payload_base64: String,
+    /// The payload as it came.
+    pub payload: Bytes,
     /// The header block as it came, base64.
     pub headers_base64: String,
+    /// The job's id, if the header block holds a good one.
+    pub id: Option<JobId>,
 }
 
 /// The most leased messages that one inspection reads per lane; each costs about 0.1 ms.
 const INSPECTED_MAX: u64 = 5_000;
+/// The most stray jobs of one look: each can be as large as a message may be.
+const STRAYS_MAX: usize = 16;
 
 #[derive(Deserialize)]
 struct ConsumerInfo {
@@ -54,6 +64,7 @@ struct Stored {
 #[derive(Deserialize)]
 struct StoredMessage {
     seq: u64,
+    subject: String,
     #[serde(default)]
     hdrs: String,
     #[serde(default)]
@@ -65,7 +76,8 @@ struct StoredMessage {
 ///
 /// # Errors
 /// Returns why the server could not be asked.
-pub async fn inspect(client: &Client, lane: &LaneKey) -> Result<Vec<Unreadable>, ApiError> {
+pub async fn inspect(connection: &Connection, lane: &LaneKey) -> Result<Vec<Unreadable>, ApiError> {
+    let client = &connection.client;
     let info = format!("$JS.API.CONSUMER.INFO.{}.{}", subjects::JOBS_STREAM, consumer_name(lane));
     let info: ConsumerInfo = match api::ask(client, info, bytes::Bytes::new()).await {
         Err(ApiError::Refused { code: 10014, .. }) => return Ok(Vec::new()),
@@ -81,30 +93,75 @@ pub async fn inspect(client: &Client, lane: &LaneKey) -> Result<Vec<Unreadable>,
         if next > info.delivered.stream_seq {
             break;
         }
-        let question = serde_json::json!({ "seq": next, "next_by_subj": subject });
-        let get = format!("$JS.API.STREAM.MSG.GET.{}", subjects::JOBS_STREAM);
-        let stored: Stored = match api::ask(client, get, question.to_string().into()).await {
-            Err(ApiError::Refused { code: 10037, .. }) => break,
-            answer => answer?,
-        };
-        next = stored.message.seq + 1;
-        if !readable(&stored.message.hdrs) {
-            unreadable.push(Unreadable {
-                sequence: stored.message.seq,
-                accepted_at: OffsetDateTime::parse(&stored.message.time, &Rfc3339).map(Into::into).unwrap_or_default(),
-                payload_base64: stored.message.data,
-                headers_base64: stored.message.hdrs,
-            });
+        let Some(message) = read_next(connection, next, &subject).await? else { break };
+        next = message.seq + 1;
+        if !readable(&message.hdrs) {
+            unreadable.push(message.into());
         }
     }
     Ok(unreadable)
+}
+
+/// Reads the first jobs of a lane that no consumer may carry: see [`LaneKey::is_stray`].
+///
+/// # Errors
+/// Returns why the server could not be asked.
+pub async fn strays(connection: &Connection, lane: &LaneKey) -> Result<Vec<Unreadable>, ApiError> {
+    let subject = subjects::jobs(lane);
+    // A wildcard token matches more than itself, and bytes that are no text reach us as replacement characters.
+    let literal = |token: &str| !(token == "*" || token == ">" || token.contains('\u{fffd}'));
+    let token = |token: &str| if literal(token) { token.to_owned() } else { "*".to_owned() };
+    let filter = subjects::jobs(&LaneKey { class: token(&lane.class), team: token(&lane.team) });
+    let (mut next, mut found) = (1, Vec::new());
+    while found.len() < STRAYS_MAX {
+        let Some(message) = read_next(connection, next, &filter).await? else { break };
+        next = message.seq + 1;
+        if message.subject == subject {
+            found.push(message.into());
+        }
+    }
+    Ok(found)
+}
+
+/// The first job from sequence `next` on whose subject matches `filter`.
+async fn read_next(connection: &Connection, next: u64, filter: &str) -> Result<Option<StoredMessage>, ApiError> {
+    let question = serde_json::json!({ "seq": next, "next_by_subj": filter });
+    let get = format!("$JS.API.STREAM.MSG.GET.{}", subjects::JOBS_STREAM);
+    match api::ask::<Stored>(&connection.client, get, question.to_string().into()).await {
+        Ok(stored) => Ok(Some(stored.message)),
+        Err(ApiError::Refused { code: 10037, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl From<StoredMessage> for Unreadable {
+    fn from(message: StoredMessage) -> Self {
+        // The server writes this base64 itself.
+        let block = BASE64_STANDARD.decode(&message.hdrs).unwrap_or_default();
+        Unreadable {
+            sequence: message.seq,
+            accepted_at: OffsetDateTime::parse(&message.time, &Rfc3339).map(Into::into).unwrap_or_default(),
+            payload: BASE64_STANDARD.decode(&message.data).unwrap_or_default().into(),
+            headers_base64: message.hdrs,
+            id: id_in(&block),
+        }
+    }
+}
+
+/// The job id in a header block that may be unreadable elsewhere: its producer waits for a result under it.
+fn id_in(block: &[u8]) -> Option<JobId> {
+    let lines = block.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case(headers::JOB_ID))?;
+    value.trim().parse().ok()
 }
 
 /// Removes a job from the queue by its sequence. Idempotent.
 ///
 /// # Errors
 /// Returns why the server did not.
-pub async fn remove(client: &Client, sequence: u64) -> Result<(), ApiError> {
+pub async fn remove(connection: &Connection, sequence: u64) -> Result<(), ApiError> {
+    let client = &connection.client;
     #[derive(Deserialize)]
     struct Deleted {}
     let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", subjects::JOBS_STREAM);
@@ -124,7 +181,9 @@ fn readable(headers_base64: &str) -> bool {
     }
     let Ok(text) = std::str::from_utf8(&block) else { return false };
     let mut lines = text.lines().peekable();
-    if !lines.next().is_some_and(|version| version.starts_with("NATS/1.0")) {
+    let Some(status) = lines.next().and_then(|version| version.strip_prefix("NATS/1.0")) else { return false };
+    let status = status.trim().split(' ').next().unwrap_or_default();
+    if !status.is_empty() && StatusCode::from_str(status).is_err() {
         return false;
     }
     while let Some(line) = lines.next() {
@@ -151,5 +210,16 @@ mod tests {
         assert!(readable(""));
         assert!(!readable("TkFUUy8xLjANCkE6IP8NCg0K"));
         assert!(!readable("TkFUUy8xLjANCkEgYg0KDQo="));
+        let status = |status: &str| BASE64_STANDARD.encode(format!("NATS/1.0{status}\r\nA: b\r\n\r\n"));
+        assert!(readable(&status(" 503")) && readable(&status(" 503 words")));
+        assert!(!readable(&status(" abc")) && !readable(&status("7")));
+    }
+
+    #[test]
+    fn an_id_is_found_in_a_block_that_cannot_be_read() {
+        let id = |block: &[u8]| id_in(block).map(|id| id.to_string());
+        assert_eq!(id(b"NATS/1.0\r\nA: \xff\r\nNats-Msg-Id: a:1\r\n\r\n").as_deref(), Some("a:1"));
+        assert_eq!(id(b"NATS/1.0\r\nNats-Msg-Id: a.1\r\n\r\n"), None);
+        assert_eq!(id(b""), None);
     }
 }

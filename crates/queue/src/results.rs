@@ -57,19 +57,27 @@ impl Results {
         Ok(Results { client: client.clone(), lookup, stuck: Arc::default() })
     }
 
-    /// Whether results can be written as far as we know: false while any commit is being retried. Workers take no
-    /// job then, because they could not keep what it costs.
+    /// Whether results can be read and written as far as we know: false while any lookup or commit is being retried.
+    /// Workers take no job then, because they could not keep what it costs.
     pub fn writable(&self) -> bool {
         self.stuck.load(Ordering::Relaxed) == 0
     }
 
-    /// The job's result, if it has one.
+    /// The job's result, if it has one. It asks again until the log answers: without it a job cannot go on, and the
+    /// gate stays closed meanwhile. Cancel safe.
     ///
     /// # Errors
-    /// Returns why there is no answer; then it must not be assumed that there is no result.
+    /// Returns why the server refused to say; then it must not be assumed that there is no result.
     pub async fn find(&self, team: &str, job: &JobId) -> Result<Option<Existing>, ApiError> {
-        let found = self.lookup.last(subjects::result(team, job)).await?;
-        Ok(found.as_ref().and_then(existing))
+        let subject = subjects::result(team, job);
+        let mut retry = Retry { stuck: &self.stuck, counted: false, tries: 0 };
+        loop {
+            match self.lookup.last(subject.clone()).await {
+                Ok(found) => return Ok(found.as_ref().and_then(existing)),
+                Err(error @ (ApiError::Absent { .. } | ApiError::Unknown)) => retry.pause(&subject, &error).await,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Commits a result, whatever it takes: it tries again until the server said yes or another run was first.
@@ -124,7 +132,7 @@ impl Results {
     }
 }
 
-/// The rhythm of a write that must succeed, and the count that closes the gate meanwhile.
+/// The rhythm of what must succeed, and the count that closes the gate meanwhile.
 struct Retry<'a> {
     stuck: &'a AtomicUsize,
     counted: bool,
@@ -140,7 +148,7 @@ impl Retry<'_> {
         metrics::counter!("tollgate_commit_retries_total").increment(1);
         // The first misses are what a server restart looks like; after that a person should know.
         if self.tries >= 3 {
-            tracing::error!(subject, %error, "a result cannot be written; taking no more jobs until it can");
+            tracing::error!(subject, %error, "the results do not answer; taking no more jobs until they do");
         }
         let cap = 100u64 << self.tries.min(4);
         self.tries += 1;

@@ -6,7 +6,7 @@
 
 mod world;
 
-pub use world::{Setup, WorkerHandle, World};
+pub use world::{Setup, WorkerHandle, World, parts};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

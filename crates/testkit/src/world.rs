@@ -142,20 +142,7 @@ impl World {
 
     /// The parts that a worker is put together from.
     pub async fn parts(&self, name: &str, lanes: LaneConfig) -> Parts {
-        let connection = self.broker(name).await;
-        let context = async_nats::jetstream::new(connection.client.clone());
-        let clock = ServerClock::new();
-        Parts {
-            clock: clock.clone(),
-            lanes: Lanes::open(&connection.client, lanes, clock).await.expect("the jobs stream exists"),
-            results: Results::open(&connection.client).await.expect("an inbox"),
-            dead: DeadLetters::new(&connection.client),
-            state: State::open(&context).await.expect("the bucket exists"),
-            teams: Teams::open(&context).await.expect("the bucket exists"),
-            routes: self.routes(),
-            caller: Caller::new(&CallerOptions::default()).expect("an HTTP client"),
-            connection,
-        }
+        parts(self.broker(name).await, lanes, self.routes()).await
     }
 
     /// `sim-small` with a price, `sim-free` declared free, `sim-unpriced` without either.
@@ -190,6 +177,26 @@ impl World {
     pub async fn run(&self, producer: &Producer, class: Class, line: impl Into<Bytes>) -> JobResult {
         let receipt = producer.submit(class, line.into(), None).await.expect("the job is accepted");
         self.result(producer, &receipt.id).await
+    }
+}
+
+/// The parts that a worker is put together from, over a connection of the broker.
+///
+/// # Panics
+/// If the streams and buckets do not exist.
+pub async fn parts(connection: Connection, lanes: LaneConfig, routes: Routes) -> Parts {
+    let context = async_nats::jetstream::new(connection.client.clone());
+    let clock = ServerClock::new();
+    Parts {
+        clock: clock.clone(),
+        lanes: Lanes::open(&connection.client, lanes, clock).await.expect("the jobs stream exists"),
+        results: Results::open(&connection.client).await.expect("an inbox"),
+        dead: DeadLetters::new(&connection.client),
+        state: State::open(&context).await.expect("the bucket exists"),
+        teams: Teams::open(&context).await.expect("the bucket exists"),
+        routes,
+        caller: Caller::new(&CallerOptions::default()).expect("an HTTP client"),
+        connection,
     }
 }
 

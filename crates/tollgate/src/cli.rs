@@ -11,8 +11,10 @@ use crate::output::{self, Format, Output};
 /// A durable job broker for LLM calls over NATS.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 job(s) failed or books disagree, 2 usage or configuration, 3 cannot reach NATS, \
-4 cannot reach ClickHouse or a provider, 5 rejected, 6 timeout, 130 interrupted")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 job(s) failed or books disagree, 2 usage or configuration, 3 cannot reach NATS, \
+4 cannot reach ClickHouse or a provider, 5 rejected, 6 timeout, 130 interrupted"
+)]
 pub struct Cli {
     /// Where the configuration comes from.
     #[command(flatten)]

@@ -33,8 +33,10 @@ fn nats_failure(config: &Config, error: &ConnectFailure) -> Failure {
                     "check user and password; `tollgate config show` says where they come from"
                 }
                 Kind::Tls => "check tls_ca, tls_cert and tls_key, and whether the server speaks TLS",
-                _ => "start nats-server, or name another with --server, NATS_URL or [nats] url; \
-                      `tollgate dev` starts a whole system",
+                _ => {
+                    "start nats-server, or name another with --server, NATS_URL or [nats] url; \
+                      `tollgate dev` starts a whole system"
+                }
             };
             Failure::new(Code::Nats, format!("cannot reach NATS at {url}")).because(source).try_this(remedy)
         }
@@ -52,7 +54,8 @@ pub fn jetstream(connection: &Connection) -> jetstream::Context {
 /// A failure with [`Code::Usage`].
 pub fn clickhouse(config: &Config) -> Result<Store, Failure> {
     tollgate_providers::install_crypto();
-    Store::new(build::clickhouse(config)).map_err(|error| Failure::new(Code::Usage, "clickhouse is not configured").because(&error))
+    Store::new(build::clickhouse(config))
+        .map_err(|error| Failure::new(Code::Usage, "clickhouse is not configured").because(&error))
 }
 
 /// What a failed call to ClickHouse means for a command.

@@ -9,7 +9,8 @@ pub struct Env(BTreeMap<String, String>);
 impl Env {
     /// The environment of this process. Variables that are not Unicode are left out.
     pub fn of_process() -> Self {
-        let pairs = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let pairs =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Env(pairs.filter(|(_, value)| !value.is_empty()).collect())
     }
 

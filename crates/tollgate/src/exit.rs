@@ -59,11 +59,15 @@ impl Failure {
         self
     }
 
-    /// What happened and why, for a log or a probe.
-    pub fn in_one_line(&self) -> String {
-        let remedy = self.remedy.as_ref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+    /// What happened and why, in one line.
+    pub fn reason(&self) -> String {
         let what = self.what.replace('\n', "; ");
-        if self.why.is_empty() { format!("{what}{remedy}") } else { format!("{what}: {}{remedy}", self.why.join(": ")) }
+        if self.why.is_empty() { what } else { format!("{what}: {}", self.why.join(": ")) }
+    }
+
+    /// What to try, if that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
     /// What to try.

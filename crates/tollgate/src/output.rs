@@ -47,13 +47,20 @@ impl Output {
     ///
     /// # Errors
     /// Returns that standard output cannot be written.
-    pub fn records<T: Serialize>(&self, records: &[T], header: &[&str], row: impl Fn(&T) -> Vec<String>) -> Result<(), Failure> {
+    pub fn records<T: Serialize>(
+        &self,
+        records: &[T],
+        header: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.text(&pretty(&records)),
             Format::Jsonl => records.iter().try_for_each(|record| self.text(&line(record))),
             Format::Table => {
                 let mut table = self.table(header);
-                records.iter().for_each(|record| drop(table.add_row(row(record))));
+                for record in records {
+                    table.add_row(row(record));
+                }
                 self.text(&table.trim_fmt())
             }
         }
@@ -81,7 +88,9 @@ impl Output {
         match written {
             // Whoever reads us has seen enough, as with `head`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|error| Failure::new(Code::Failed, "cannot write to standard output").because(&error)),
+            written => {
+                written.map_err(|error| Failure::new(Code::Failed, "cannot write to standard output").because(&error))
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use tollgate_queue::state::State;
 use tollgate_queue::teams::Teams;
 use tollgate_queue::{Connection, Lanes, Results, ServerClock};
 use tollgate_sink::Sink;
-use tollgate_worker::{Parts, Routes, Worker, WorkerStatus};
+use tollgate_worker::{CrashPlan, Parts, Routes, Worker, WorkerStatus};
 
 use crate::config::{Loaded, Refused, build};
 use crate::connect;
@@ -104,6 +104,9 @@ pub async fn serve(loaded: &Loaded, roles: &[Role]) -> Outcome {
     }
 }
 
+/// The variable that names a file with the crash points to arm. A file, so that a test disarms them for the processes
+/// that it starts later.
+const CRASH: &str = "TOLLGATE_CRASH_FILE";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What will run, decided before anything does.
@@ -112,6 +115,7 @@ struct Plan {
     name: String,
     worker: Option<(Routes, Caller)>,
     sink: Option<tollgate_usage::Store>,
+    crash: CrashPlan,
 }
 
 impl Plan {
@@ -125,7 +129,11 @@ impl Plan {
         });
         let sink = roles.contains(&Role::Sink).then(|| connect::clickhouse(config));
         let name = config.worker.name.clone().unwrap_or_else(|| default_name(&loaded.env));
-        Ok(Plan { loaded: loaded.clone(), name, worker: worker.transpose()?, sink: sink.transpose()? })
+        // For the tests over the system: a release build has no crash points.
+        let plan = loaded.env.get(CRASH).and_then(|file| std::fs::read_to_string(file).ok());
+        let crash: Result<CrashPlan, String> = plan.unwrap_or_default().trim().parse();
+        let crash = crash.map_err(|why| Failure::new(Code::Usage, format!("{CRASH} is not a plan: {why}")))?;
+        Ok(Plan { loaded: loaded.clone(), name, crash, worker: worker.transpose()?, sink: sink.transpose()? })
     }
 }
 
@@ -208,7 +216,13 @@ impl Broker {
         Sink::new(build::sink(&self.plan.loaded.config, &self.plan.name), log, state, store)
     }
 
-    async fn worker(&self, connection: &Connection, context: &jetstream::Context, routes: Routes, caller: Caller) -> Worker {
+    async fn worker(
+        &self,
+        connection: &Connection,
+        context: &jetstream::Context,
+        routes: Routes,
+        caller: Caller,
+    ) -> Worker {
         let config = &self.plan.loaded.config;
         let (client, clock) = (&connection.client, ServerClock::new());
         let open_lanes = async || Lanes::open(client, build::lanes(config), clock.clone()).await.map_err(not_there);
@@ -219,7 +233,8 @@ impl Broker {
         let dead = DeadLetters::new(client);
         let connection = connection.clone();
         let parts = Parts { connection, clock, lanes, results, dead, state, teams, routes, caller };
-        Worker::new(build::worker(config, &self.plan.name), parts)
+        let settings = build::worker(config, &self.plan.name);
+        Worker::new(tollgate_worker::Config { crash: self.plan.crash.clone(), ..settings }, parts)
     }
 
     /// Tries until it works; meanwhile readiness says why it does not.
@@ -232,9 +247,10 @@ impl Broker {
                     return made;
                 }
                 Err(failure) => {
-                    let reason = failure.in_one_line();
-                    tracing::error!(waiting_for = what, reason, retry_in_ms = wait.as_millis(), "cannot start yet");
-                    self.readiness.because(what, reason);
+                    let (reason, remedy) = (failure.reason(), failure.remedy().unwrap_or_default());
+                    let retry_in_ms = wait.as_millis();
+                    tracing::error!(waiting_for = what, reason, remedy, retry_in_ms, "cannot start yet");
+                    self.readiness.because(what, format!("{reason} ({remedy})"));
                 }
             }
             // Jittered, so that a fleet does not come back in one instant.

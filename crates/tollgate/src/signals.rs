@@ -16,7 +16,8 @@ impl Signals {
     /// # Errors
     /// Returns that the system refuses.
     pub fn listen() -> Result<Self, Failure> {
-        let on = |kind| signal(kind).map_err(|error| Failure::new(Code::Failed, "cannot listen to signals").because(&error));
+        let on =
+            |kind| signal(kind).map_err(|error| Failure::new(Code::Failed, "cannot listen to signals").because(&error));
         Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 

@@ -20,9 +20,12 @@ pub fn init(telemetry: &Telemetry) {
     };
 }
 
-/// Logs for a command that a person runs: warnings, unless the environment asks for more.
+/// What a person sees of a command's logs: warnings, but not that its connection ends when the command does.
+const QUIET: &str = "warn,tollgate_queue::connect=error";
+
+/// Logs for a command that a person runs: little, unless the environment asks for more.
 pub fn init_quiet(env: &crate::env::Env) {
-    let log = env.first(&["TOLLGATE_LOG", "RUST_LOG"]).map_or_else(|| "warn".to_owned(), |(_, value)| value);
+    let log = env.first(&["TOLLGATE_LOG", "RUST_LOG"]).map_or_else(|| QUIET.to_owned(), |(_, value)| value);
     init(&Telemetry { log, ..Telemetry::default() });
 }
 

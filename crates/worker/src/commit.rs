@@ -37,7 +37,8 @@ pub(crate) async fn commit(
                 return line;
             }
             Commit::TooLarge => {
-                let message = format!("the answer does not fit a message of {} bytes", cx.client.max_payload());
+                let message =
+                    format!("the answer does not fit a message of {} bytes", cx.connection.payload_bytes_max());
                 end.outcome = Outcome::Refused(ErrorCode::ResultTooLarge, message);
             }
             Commit::Lost(existing) => {

@@ -9,6 +9,7 @@ use tollgate_queue::state::State;
 use tollgate_queue::teams::Teams;
 use tollgate_queue::{Connection, LaneConfig, Lanes, Results, ServerClock};
 
+use crate::crash::CrashPlan;
 use crate::routes::Routes;
 
 /// What a worker is told.
@@ -28,6 +29,8 @@ pub struct Config {
     pub output_tokens_default: u64,
     /// How long jobs in flight may go on after a stop was asked for.
     pub drain: Duration,
+    /// Where the process dies on purpose; empty outside of tests.
+    pub crash: CrashPlan,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             limits: Limits::default(),
             output_tokens_default: 16_384,
             drain: Duration::from_secs(120),
+            crash: CrashPlan::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The loop that starts lives: count the lanes, pull what the order grants, run each job as a task of its own.
 //!
 //! A slot is taken before a job is pulled and given back when its life ends, so nothing is leased that has no slot.
-//! Nothing is pulled while results cannot be written, or after a stop was asked for.
+//! Nothing is pulled while the results do not answer, or after a stop was asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use tollgate_queue::connect::Health;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
 use tollgate_queue::teams::Teams;
-use tollgate_queue::{Backlog, Delivery, Lanes, Leases, Pull, PullEvent, Puller, Results, ServerClock};
+use tollgate_queue::{
+    Arrival, Backlog, Connection, Delivery, Lanes, Leases, Pull, PullEvent, Puller, Results, ServerClock,
+};
 use tollgate_types::{Class, LaneKey};
 
 use crate::board::Board;
@@ -28,7 +30,7 @@ use crate::unreadable;
 /// What every life of this worker shares.
 pub(crate) struct Context {
     pub(crate) config: Config,
-    pub(crate) client: async_nats::Client,
+    pub(crate) connection: Connection,
     pub(crate) clock: ServerClock,
     pub(crate) lanes: Lanes,
     pub(crate) results: Results,
@@ -67,7 +69,7 @@ pub struct Worker {
 pub enum WorkerError {
     /// The inbox for jobs could not be made.
     #[error("cannot subscribe for jobs")]
-    Subscribe(#[source] async_nats::SubscribeError),
+    Subscribe(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The connection is closed for good.
     #[error("the connection to nats is closed")]
     Closed,
@@ -79,7 +81,7 @@ impl Worker {
         let health = parts.connection.health();
         let cx = Context {
             config,
-            client: parts.connection.client,
+            connection: parts.connection,
             clock: parts.clock,
             lanes: parts.lanes,
             results: parts.results,
@@ -107,14 +109,14 @@ impl Worker {
     /// Returns why it ended although nobody asked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         let Worker { cx, health, leases, status } = self;
-        let puller = Puller::open(&cx.client).await.map_err(WorkerError::Subscribe)?;
+        let puller = Puller::open(&cx.connection).await.map_err(|error| WorkerError::Subscribe(error.into()))?;
         let ack_wait = cx.config.lanes.ack_wait;
-        let (keeper, client, teams) = (leases.clone(), cx.client.clone(), cx.teams.clone());
+        let (keeper, connection, teams) = (leases.clone(), cx.connection.clone(), cx.teams.clone());
         let dispatcher = Dispatcher::new(cx, puller, leases, health, status);
         // The two companions never end by themselves; dropping them ends them.
         tokio::select! {
             outcome = dispatcher.run(stop) => outcome,
-            () = keeper.keep(&client, ack_wait) => unreachable!("leases are kept for ever"),
+            () = keeper.keep(&connection, ack_wait) => unreachable!("leases are kept for ever"),
             () = teams.follow() => unreachable!("teams are followed for ever"),
         }
     }
@@ -132,6 +134,10 @@ struct Dispatcher {
     lives: JoinSet<Ended>,
     chores: JoinSet<Chore>,
     counting: bool,
+    /// Counts in a row that failed.
+    miscounts: u32,
+    /// Stray jobs are being ended.
+    clearing: bool,
     last_count: Instant,
     last_doubt: Instant,
     last_plan: Instant,
@@ -149,6 +155,7 @@ struct Ended {
 /// Something that was asked of the server on the side.
 enum Chore {
     Counted(Option<Backlog>),
+    Cleared,
     Opened { lane: usize, ready: bool },
     Inspected,
 }
@@ -165,6 +172,10 @@ const DOUBT_EVERY: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(1);
 /// Consumers made at a time; a hostile team can name many lanes.
 const OPENING_MAX: usize = 16;
+/// Stray lanes cleared in one go.
+const STRAYS_MAX: usize = 64;
+/// A count that fails is repeated; so many in a row are a stream that is gone.
+const MISCOUNTS_MAX: u32 = 3;
 /// So many pulls forgotten in a row mean a connection that stands and does not deliver.
 const SILENT_PULLS_MAX: u32 = 8;
 
@@ -189,6 +200,8 @@ impl Dispatcher {
             lives: JoinSet::new(),
             chores: JoinSet::new(),
             counting: false,
+            miscounts: 0,
+            clearing: false,
             last_count: now - COUNT_IDLE,
             last_doubt: now,
             last_plan: now - GATHER,
@@ -219,7 +232,9 @@ impl Dispatcher {
         if !self.health.borrow().connected {
             Some("not connected to nats")
         } else if !self.cx.results.writable() {
-            Some("results cannot be written")
+            Some("results cannot be read or written")
+        } else if self.miscounts >= MISCOUNTS_MAX {
+            Some("jobs cannot be counted")
         } else {
             None
         }
@@ -253,17 +268,16 @@ impl Dispatcher {
     /// Takes in what a pull brought. While draining, jobs are handed back at once.
     fn came(&mut self, event: PullEvent, draining: bool) {
         match event {
-            PullEvent::Job(message) => {
+            PullEvent::Job(arrival) => {
                 self.silent_pulls = 0;
-                let key = tollgate_types::subjects::parse_jobs(&message.subject);
-                let Some(lane) = key.and_then(|key| self.board.find(&key)) else { return };
+                let Some(lane) = self.board.find(&arrival.lane) else { return };
                 if let Some(pull) = self.pulls.get_mut(&lane) {
                     pull.slots -= 1;
                     if pull.slots == 0 {
                         self.pulls.remove(&lane);
                     }
                 }
-                self.start(lane, *message, draining);
+                self.start(lane, *arrival, draining);
             }
             PullEvent::Drained { pull } => {
                 self.over(pull, true);
@@ -288,11 +302,11 @@ impl Dispatcher {
         Some(lane)
     }
 
-    fn start(&mut self, lane: usize, message: async_nats::Message, draining: bool) {
+    fn start(&mut self, lane: usize, arrival: Arrival, draining: bool) {
         let now = Instant::now();
         self.last_job = now;
         let key = self.board.lane(lane).key.clone();
-        let Some(delivery) = Delivery::take(&self.cx.client, &self.leases, &key, message) else { return };
+        let Some(delivery) = Delivery::take(&self.cx.connection, &self.leases, &key, arrival) else { return };
         self.board.started(lane, now);
         let cx = self.cx.clone();
         self.lives.spawn(async move {
@@ -320,20 +334,42 @@ impl Dispatcher {
 
     fn chore(&mut self, chore: Result<Chore, tokio::task::JoinError>) {
         match chore {
-            Ok(Chore::Counted(Some(backlog))) => {
-                self.counting = false;
+            Ok(Chore::Counted(Some(mut backlog))) => {
+                (self.counting, self.miscounts) = (false, 0);
+                self.clear_strays(&mut backlog);
                 let teams = self.cx.teams.clone();
                 self.board.count(&backlog, |lane| weight(lane, &teams));
                 self.open_lanes();
             }
-            Ok(Chore::Counted(None)) => self.counting = false,
+            Ok(Chore::Counted(None)) => (self.counting, self.miscounts) = (false, self.miscounts.saturating_add(1)),
+            Ok(Chore::Cleared) => self.clearing = false,
             Ok(Chore::Opened { lane, ready }) => self.board.opened(lane, ready),
             Ok(Chore::Inspected) => {}
             Err(error) => {
-                self.counting = false;
+                (self.counting, self.clearing) = (false, false);
                 tracing::error!(%error, "a chore panicked");
             }
         }
+    }
+
+    /// Takes lanes that get no consumer out of the count, and ends what is in them.
+    fn clear_strays(&mut self, backlog: &mut Backlog) {
+        let strays: Vec<LaneKey> = backlog.lanes.keys().filter(|lane| lane.is_stray()).cloned().collect();
+        if strays.is_empty() {
+            return;
+        }
+        backlog.lanes.retain(|lane, _| !lane.is_stray());
+        if self.clearing || self.holding().is_some() {
+            return;
+        }
+        self.clearing = true;
+        let cx = self.cx.clone();
+        self.chores.spawn(async move {
+            for lane in strays.iter().take(STRAYS_MAX) {
+                unreadable::clear_stray(lane, &cx).await;
+            }
+            Chore::Cleared
+        });
     }
 
     fn open_lanes(&mut self) {
@@ -392,9 +428,9 @@ impl Dispatcher {
             self.silent_pulls = 0;
             tracing::error!("connected to nats, but pulls are not answered; connecting anew");
             metrics::counter!("tollgate_stalled_connections_total").increment(1);
-            let client = self.cx.client.clone();
+            let connection = self.cx.connection.clone();
             self.chores.spawn(async move {
-                if let Err(error) = client.force_reconnect().await {
+                if let Err(error) = connection.renew().await {
                     tracing::error!(%error, "cannot connect anew");
                 }
                 Chore::Inspected

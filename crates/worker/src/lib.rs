@@ -12,6 +12,7 @@ mod board;
 mod call;
 mod commit;
 mod config;
+mod crash;
 mod delays;
 mod dispatch;
 mod end;
@@ -25,5 +26,6 @@ mod suspect;
 mod unreadable;
 
 pub use config::{Config, Parts};
+pub use crash::CrashPlan;
 pub use dispatch::{Worker, WorkerError, WorkerStatus};
 pub use routes::{ANY, Priced, Routes};

@@ -53,6 +53,7 @@ pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
             },
         };
         delivery.settle(settlement).await;
+        cx.config.crash.point("C10");
         settlement == Settlement::Done
     }
     .instrument(span)
@@ -61,6 +62,7 @@ pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
 
 async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<(), Unfinished> {
     let run = Run::begin(delivery, identity.job.clone(), &cx.clock);
+    cx.config.crash.point("C1");
 
     // Before anything that could cost: an id that has its result gets that result again.
     let run = match answered::look(&identity, run, cx).await? {
@@ -73,6 +75,7 @@ async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<()
         Answered::Conflict(run, end) => return finish(delivery, &identity, run, Unknown::default(), end, cx).await,
     };
 
+    cx.config.crash.point("C2");
     let (unknown, end) = work(delivery, &identity, &run, cx).await?;
     finish(delivery, &identity, run, unknown, end, cx).await
 }
@@ -104,10 +107,13 @@ async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context)
 
     // A first delivery that dies is counted by the next; a later one counts itself before it pays.
     if run.redelivered() {
+        cx.config.crash.point("C3");
         commit::journal(identity, run, unknown, cx).await;
         unknown.journaled = true;
     }
+    cx.config.crash.point("C4");
     let end = call::call(delivery, job, run, &route, cx).await;
+    cx.config.crash.point("C5");
     suspect::survived(slot, run, cx).await;
     Ok((unknown, end))
 }
@@ -125,6 +131,8 @@ async fn finish(
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
     let committed = commit::commit(delivery, identity, run, unknown, end, cx).await;
+    cx.config.crash.point("C6");
     reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;
+    cx.config.crash.point("C9");
     Ok(())
 }

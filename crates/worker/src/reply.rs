@@ -10,7 +10,7 @@ use crate::dispatch::Context;
 /// Killed before the publish, or between it and the ack: the job is delivered again and the copy is sent (again).
 pub(crate) async fn send(reply_to: Option<ReplyTo>, result: Bytes, cx: &Context) {
     let Some(ReplyTo::Allowed(subject)) = reply_to else { return };
-    if let Err(error) = cx.client.publish(subject, result).await {
+    if let Err(error) = cx.connection.reply(subject, result).await {
         tracing::warn!(%error, "reply not sent; the result is kept");
         metrics::counter!("tollgate_replies_failed_total").increment(1);
     }

@@ -31,7 +31,9 @@ pub fn run(args: &Args, cx: &Cx) -> Outcome {
         Command::Check => check(cx),
         Command::Show => {
             let shown = show::show(&cx.load()?);
-            cx.output.records(&shown, &["key", "value", "from"], |s| vec![s.key.clone(), s.value.clone(), s.origin.clone()])?;
+            cx.output.records(&shown, &["key", "value", "from"], |s| {
+                vec![s.key.clone(), s.value.clone(), s.origin.clone()]
+            })?;
             Ok(Code::Ok)
         }
         Command::Example => {

@@ -62,7 +62,12 @@ pub async fn run(args: Args, cx: &Cx) -> Outcome {
     // Removed when it is dropped, after the stack.
     let temporary = match args.dir {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("tollgate-dev-").tempdir().map_err(|error| failed("make a directory", &error))?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("tollgate-dev-")
+                .tempdir()
+                .map_err(|error| failed("make a directory", &error))?,
+        ),
     };
     let dir = args.dir.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned()));
     let dir = dir.expect("one of the two is there");
@@ -72,12 +77,18 @@ pub async fn run(args: Args, cx: &Cx) -> Outcome {
         workers: args.workers,
         separate_sink: args.separate_sink,
         sim: SimOptions { profile: args.profile, faults: args.faults, ..SimOptions::default() },
-        ports: Ports { nats: args.nats_port, clickhouse: args.clickhouse_port, sim: args.sim_port, http: args.http_port },
+        ports: Ports {
+            nats: args.nats_port,
+            clickhouse: args.clickhouse_port,
+            sim: args.sim_port,
+            http: args.http_port,
+        },
         ..StackOptions::new(program, dir)
     };
     output::say("starting NATS, ClickHouse, a simulated provider and the broker …");
+    let progress = progress();
     let mut stack = tokio::select! {
-        started = Stack::start(options, &progress()) => started?,
+        started = Stack::start(options, &progress) => started?,
         _ = signals.next() => return Ok(Code::Interrupted),
     };
     let endpoints = stack.endpoints();
@@ -126,9 +137,15 @@ fn welcome(endpoints: &Endpoints) -> String {
         format!("  NATS          {}   broker: {} / {}", nats.url, nats.user, nats.password),
     ];
     for (name, team) in &nats.teams {
-        lines.push(format!("    team {name:<12} {} / {}   inbox prefix {}", team.user, team.password, team.inbox_prefix));
+        lines.push(format!(
+            "    team {name:<12} {} / {}   inbox prefix {}",
+            team.user, team.password, team.inbox_prefix
+        ));
     }
-    lines.push(format!("  ClickHouse    {}   {} / {}   database {}", clickhouse.url, clickhouse.user, clickhouse.password, clickhouse.database));
+    lines.push(format!(
+        "  ClickHouse    {}   {} / {}   database {}",
+        clickhouse.url, clickhouse.user, clickhouse.password, clickhouse.database
+    ));
     lines.push(format!("  Provider      {}   simulated; {}/__sim/calls", sim.base_url, sim.url));
     for broker in &endpoints.brokers {
         lines.push(format!("  Broker        {}   {}: /readyz /metrics", broker.url, broker.name));
@@ -148,12 +165,18 @@ fn examples(endpoints: &Endpoints, team: &str, password: &str) -> Vec<String> {
     vec![
         String::new(),
         "With the `nats` command, as a team:".to_owned(),
-        format!("  nats context add tollgate-{team} --server {} --user {team} --password {password} --inbox-prefix _INBOX_{team}", nats.url),
-        format!("  nats --context tollgate-{team} request tollgate.jobs.standard.{team} '{body}' -H Nats-Msg-Id:{team}:1"),
+        format!(
+            "  nats context add tollgate-{team} --server {} --user {team} --password {password} --inbox-prefix _INBOX_{team}",
+            nats.url
+        ),
+        format!(
+            "  nats --context tollgate-{team} request tollgate.jobs.standard.{team} '{body}' -H Nats-Msg-Id:{team}:1"
+        ),
         format!("  nats --context tollgate-{team} sub 'tollgate.results.{team}.>'"),
-        "With this program:".to_owned(),
-        format!("  export NATS_URL={} NATS_USER={team} NATS_PASSWORD={password}", nats.url),
+        "With this program, as the operator:".to_owned(),
         format!("  tollgate doctor --config {}", endpoints.config.display()),
+        "With any client, as a team:".to_owned(),
+        format!("  export NATS_URL={} NATS_USER={team} NATS_PASSWORD={password}", nats.url),
         "What was spent:".to_owned(),
         format!("  curl -u {}:{} {}/ --data '{ask}'", clickhouse.user, clickhouse.password, clickhouse.url),
         String::new(),

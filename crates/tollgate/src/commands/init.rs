@@ -50,7 +50,8 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     let config = &loaded.config;
     let connection = connect::nats(config, "tollgate init").await?;
     let context = connect::jetstream(&connection);
-    let mut steps = if args.dry_run { would_ensure(&context, config).await? } else { streams(&context, config).await? };
+    let mut steps =
+        if args.dry_run { would_ensure(&context, config).await? } else { streams(&context, config).await? };
     if !args.skip_clickhouse {
         steps.push(tables(config, args.dry_run).await?);
     }
@@ -62,10 +63,15 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
 
 async fn streams(context: &jetstream::Context, config: &Config) -> Result<Vec<Step>, Failure> {
     let changes = ensure(context, &build::limits(config)).await.map_err(|error| {
-        let failure = Failure::new(Code::Nats, "the streams are not as wanted").because(&error);
+        let code = if matches!(error, InitError::WouldLower { .. }) { Code::Usage } else { Code::Nats };
+        let failure = Failure::new(code, "the streams are not as wanted").because(&error);
         match error {
-            InitError::WouldLower { .. } => failure.try_this("raise the limit in [streams], or lower the stream by hand with `nats stream edit`"),
-            InitError::Server { .. } => failure.try_this("check that JetStream is enabled and has room: `tollgate doctor`"),
+            InitError::WouldLower { .. } => {
+                failure.try_this("raise the limit in [streams], or lower the stream by hand with `nats stream edit`")
+            }
+            InitError::Server { .. } => {
+                failure.try_this("check that JetStream is enabled and has room: `tollgate doctor`")
+            }
         }
     })?;
     let step = |change| match change {
@@ -78,11 +84,14 @@ async fn streams(context: &jetstream::Context, config: &Config) -> Result<Vec<St
 
 async fn would_ensure(context: &jetstream::Context, config: &Config) -> Result<Vec<Step>, Failure> {
     let found = drift::find(context, &build::limits(config)).await?;
-    Ok(found.into_iter().map(|(name, drift)| match drift {
-        drift::Drift::Missing => Step::new("stream", name, "would be created", ""),
-        drift::Drift::Differs(what) => Step::new("stream", name, "would be updated or refused", what.join(", ")),
-        drift::Drift::None => Step::new("stream", name, "unchanged", ""),
-    }).collect())
+    Ok(found
+        .into_iter()
+        .map(|(name, drift)| match drift {
+            drift::Drift::Missing => Step::new("stream", name, "would be created", ""),
+            drift::Drift::Differs(what) => Step::new("stream", name, "would be updated or refused", what.join(", ")),
+            drift::Drift::None => Step::new("stream", name, "unchanged", ""),
+        })
+        .collect())
 }
 
 async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
@@ -94,8 +103,12 @@ async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
     }
     let applied = Schema::apply(&store).await.map_err(|error| match &error {
         SchemaError::Statement { source, .. } => connect::clickhouse_failure(config, source),
-        SchemaError::Newer { .. } => Failure::new(Code::Failed, "the schema is newer").because(&error).try_this("use the newer tollgate"),
-        SchemaError::Changed { .. } => Failure::new(Code::Failed, "the schema differs").because(&error).try_this("use another [clickhouse] database"),
+        SchemaError::Newer { .. } => {
+            Failure::new(Code::Failed, "the schema is newer").because(&error).try_this("use the newer tollgate")
+        }
+        SchemaError::Changed { .. } => Failure::new(Code::Failed, "the schema differs")
+            .because(&error)
+            .try_this("use another [clickhouse] database"),
     })?;
     let change = if applied == 0 { "unchanged" } else { "updated" };
     Ok(Step::new("schema", store.database(), change, version))

@@ -61,7 +61,9 @@ pub async fn run(args: Args, cx: &Cx) -> Outcome {
         ..default
     };
     let mut signals = Signals::listen()?;
-    let stop = async move { drop(signals.next().await) };
+    let stop = async move {
+        signals.next().await;
+    };
     let ready = |addr| output::say(format_args!("simulated provider at http://{addr}/v1"));
     let served = sim_provider::run(config, ready, stop).await;
     served.map_err(|error| Failure::new(Code::Failed, "the simulated provider did not start").because(&error))?;

@@ -47,6 +47,7 @@ pub fn limits(config: &Config) -> Limits {
         results_age_max: streams.results_age_max.0,
         dead_bytes_max: streams.dead_bytes_max.signed(),
         dead_age_max: streams.dead_age_max.0,
+        duplicate_window: streams.duplicate_window.0,
     }
 }
 
@@ -76,6 +77,7 @@ pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
         },
         output_tokens_default: worker.output_tokens_default,
         drain: worker.drain.0,
+        ..tollgate_worker::Config::default()
     }
 }
 
@@ -158,13 +160,12 @@ pub fn price(price: &Price) -> Result<Rates, (String, String)> {
 /// Returns what is wrong with the provider, in words.
 pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<ApiKey>) -> Result<Deployment, String> {
     let vendor: Vendor = provider.vendor.parse()?;
-    let deployment = Deployment::new(name, vendor, &provider.base_url, model, key).map_err(|error| error.to_string())?;
-    Ok(Deployment {
-        region: provider.region.clone().unwrap_or_default(),
-        timeouts: Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 },
-        correlation_headers: provider.correlation_headers,
-        ..deployment
-    })
+    let deployment = Deployment::new(name, vendor, &provider.base_url, model, key);
+    let mut deployment = deployment.map_err(|error| error.to_string())?;
+    deployment.region = provider.region.clone().unwrap_or_default();
+    deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
+    deployment.correlation_headers = provider.correlation_headers;
+    Ok(deployment)
 }
 
 /// Where a provider's key comes from: what the file says, else for OpenAI's own address the usual variable.
@@ -209,7 +210,11 @@ pub fn routes(config: &Config, env: &Env) -> Result<Routes, Vec<Problem>> {
         return Err(problems);
     }
     let mut build = Build { config, keys, book: price_book(), routes: Routes::default() };
-    if config.models.is_empty() { build.every_listed_model() } else { build.named_models() }
+    if config.models.is_empty() {
+        build.every_listed_model()
+    } else {
+        build.named_models()
+    }
     Ok(build.routes)
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate_types::event::ATTEMPTS_MAX;
 use tollgate_types::Team;
+use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
 use super::models;
@@ -126,6 +126,8 @@ impl Checker<'_> {
         // A resubmitted id is answered from the results once the duplicate window is over.
         self.period("streams.results_age_max", streams.results_age_max, HOUR, 3650 * DAY);
         self.period("streams.dead_age_max", streams.dead_age_max, HOUR, 3650 * DAY);
+        // The server keeps every id of the window in memory.
+        self.period("streams.duplicate_window", streams.duplicate_window, Duration::from_millis(100), HOUR);
         if streams.results_age_max.0 < DAY && streams.results_age_max.0 >= HOUR {
             let reason = "a ClickHouse outage longer than this loses records; keep results for a day at least";
             self.warning("streams.results_age_max", reason);
@@ -180,12 +182,16 @@ impl Checker<'_> {
         for (name, provider) in &self.config.providers {
             let key = |field: &str| format!("providers.{name}.{field}");
             if let Err(error) = build::deployment_of(name, provider, "model", None) {
-                let field = if provider.vendor.parse::<tollgate_providers::Vendor>().is_err() { "vendor" } else { "base_url" };
+                let field =
+                    if provider.vendor.parse::<tollgate_providers::Vendor>().is_err() { "vendor" } else { "base_url" };
                 self.problem(key(field), error);
             }
             if let Some(vendor) = provider.prices_as.as_deref().filter(|vendor| !known.contains(vendor)) {
                 let list: Vec<&str> = known.iter().copied().collect();
-                self.problem(key("prices_as"), format!("there are no prices of '{vendor}'; there are: {}", list.join(", ")));
+                self.problem(
+                    key("prices_as"),
+                    format!("there are no prices of '{vendor}'; there are: {}", list.join(", ")),
+                );
             }
             if provider.key.as_ref().is_some_and(|Key { env, file }| env.is_some() == file.is_some()) {
                 self.problem(key("key"), "a key comes from one place: { env = \"NAME\" } or { file = \"/path\" }");
@@ -243,7 +249,8 @@ impl Checker<'_> {
     fn unlisted_providers(&mut self) {
         for (name, provider) in &self.config.providers {
             if build::served_as(provider).is_none() {
-                let reason = "it serves nothing: there is no [models], and prices_as names no vendor whose models it has";
+                let reason =
+                    "it serves nothing: there is no [models], and prices_as names no vendor whose models it has";
                 self.warning(format!("providers.{name}"), reason);
             }
         }
@@ -258,4 +265,3 @@ impl Checker<'_> {
         }
     }
 }
-

@@ -137,12 +137,11 @@ fn inside(value: &DeValue<'_>, place: &Range<usize>) -> Option<Vec<String>> {
 fn remove(table: &mut DeTable<'_>, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     let Some(key) = table.keys().find(|key| key.get_ref() == first).cloned() else { return false };
-    let inner = table.get_mut(&key).and_then(|value| match value.get_mut() {
-        DeValue::Table(inner) => Some(inner),
-        _ => None,
-    });
-    match inner {
-        Some(inner) if !rest.is_empty() && remove(inner, rest) => true,
-        _ => table.remove(&key).is_some(),
+    if let Some(DeValue::Table(inner)) = table.get_mut(&key).map(Spanned::get_mut)
+        && !rest.is_empty()
+        && remove(inner, rest)
+    {
+        return true;
     }
+    table.remove(&key).is_some()
 }

@@ -162,7 +162,9 @@ pub fn load_text(text: &str, path: Option<PathBuf>, overrides: &Overrides, env: 
 
 /// Whether a problem with `form` explains one with `key`: the same key, or one below or above it.
 fn covers(form: &str, key: &str) -> bool {
-    let below = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let below = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     below(form, key) || below(key, form)
 }
 

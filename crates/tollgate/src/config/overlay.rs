@@ -93,6 +93,9 @@ fn spoken(nats: &Nats) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, spoken)| *spoken).map(|(key, _)| key).collect()
 }
 
+/// Puts a text where it belongs.
+type Set = fn(&mut Config, String);
+
 struct Layer<'a> {
     config: &'a mut Config,
     origins: &'a mut Origins,
@@ -100,7 +103,7 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     fn environment(&mut self, env: &Env) {
-        let texts: [(&str, &'static str, fn(&mut Config, String)); 14] = [
+        let texts: [(&str, &'static str, Set); 14] = [
             ("nats.url", "NATS_URL", |c, v| c.nats.url = v),
             ("nats.user", "NATS_USER", |c, v| c.nats.user = Some(v)),
             ("nats.password", "NATS_PASSWORD", |c, v| c.nats.password = Some(Secret::new(v))),

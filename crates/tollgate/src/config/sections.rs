@@ -103,6 +103,8 @@ pub struct Streams {
     pub dead_bytes_max: Size,
     /// How long dead letters are kept.
     pub dead_age_max: Period,
+    /// How long the server itself answers a resubmitted id with `duplicate`.
+    pub duplicate_window: Period,
 }
 
 impl Default for Streams {
@@ -118,6 +120,7 @@ impl Default for Streams {
             results_age_max: Period(limits.results_age_max),
             dead_bytes_max: Size(count(limits.dead_bytes_max)),
             dead_age_max: Period(limits.dead_age_max),
+            duplicate_window: Period(limits.duplicate_window),
         }
     }
 }
@@ -260,7 +263,7 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { log_format: LogFormat::Text, log: "info".into() }
+        Telemetry { log_format: LogFormat::Text, log: "info,async_nats=warn".into() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The effective values with where they come from; secrets as asterisks.
 
 use serde::Serialize;
-use toml::Value;
 use tollgate_queue::connect::redacted;
+use toml::Value;
 
 use super::{Config, Loaded, Origin};
 

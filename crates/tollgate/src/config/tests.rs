@@ -38,10 +38,16 @@ fn the_sample_that_ships_loads_and_says_the_defaults() {
 #[test]
 fn each_mistake_is_named_by_line_key_and_reason() {
     for (text, expected) in [
-        ("[worker]\nconcurrency = \"many\"", "line 2: worker.concurrency: invalid type: string \"many\", expected usize"),
+        (
+            "[worker]\nconcurrency = \"many\"",
+            "line 2: worker.concurrency: invalid type: string \"many\", expected usize",
+        ),
         ("[worker]\nconcurency = 5", "line 2: worker.concurency: unknown field `concurency`"),
         ("[wroker]", "line 1: wroker: unknown field `wroker`"),
-        ("[worker]\nack_wait = 15", "line 2: worker.ack_wait: invalid type: integer `15`, expected a duration in quotes"),
+        (
+            "[worker]\nack_wait = 15",
+            "line 2: worker.ack_wait: invalid type: integer `15`, expected a duration in quotes",
+        ),
         ("[worker]\nack_wait = \"15\"", "line 2: worker.ack_wait: '15' is not a duration such as 500ms"),
         ("[worker]\ndrain = \"9h\"", "line 2: worker.drain: 9h is not from 0s to 1h"),
         ("[worker]\nconcurrency = 0", "line 2: worker.concurrency: 0 is not from 1 to 100000"),
@@ -59,11 +65,17 @@ fn each_mistake_is_named_by_line_key_and_reason() {
         ("[clickhouse]\nurl = \"localhost\"", "line 2: clickhouse.url: 'localhost' does not start with http://"),
         ("[clickhouse]\ndatabase = \"a b\"", "line 2: clickhouse.database: 'a b' is not a database name"),
         ("[http]\nlisten = \"9464\"", "line 2: http.listen: invalid socket address syntax"),
-        ("[telemetry]\nlog_format = \"xml\"", "line 2: telemetry.log_format: unknown variant `xml`, expected `text` or `json`"),
+        (
+            "[telemetry]\nlog_format = \"xml\"",
+            "line 2: telemetry.log_format: unknown variant `xml`, expected `text` or `json`",
+        ),
         ("[telemetry]\nlog = \"info=info=info\"", "line 2: telemetry.log: this is no log filter"),
         ("[providers.p]\nvendor = \"cohere\"", "line 2: providers.p.vendor: 'cohere' is not a vendor"),
         ("[providers.p]\nbase_url = \"ftp://x\"", "line 2: providers.p.base_url: `base_url` starts with `ftp:`"),
-        ("[providers.p]\nprices_as = \"acme\"", "line 2: providers.p.prices_as: there are no prices of 'acme'; there are: anthropic"),
+        (
+            "[providers.p]\nprices_as = \"acme\"",
+            "line 2: providers.p.prices_as: there are no prices of 'acme'; there are: anthropic",
+        ),
         ("[providers.p]\nkey = { env = \"A\", file = \"b\" }", "line 2: providers.p.key: a key comes from one place"),
         ("[providers.p]\nkey = { value = \"sk\" }", "line 2: providers.p.key.value: unknown field `value`"),
         ("[models.m]\ndeployments = []", "line 2: models.m.deployments: nothing serves this model"),
@@ -114,7 +126,11 @@ fn a_model_without_a_price_is_a_warning() {
     let text = "[providers.p]\nbase_url = \"http://localhost\"\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]";
     let warnings = loaded(text).warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].to_string().starts_with("line 4: models.m.deployments.0.model: it has no price"), "{}", warnings[0]);
+    assert!(
+        warnings[0].to_string().starts_with("line 4: models.m.deployments.0.model: it has no price"),
+        "{}",
+        warnings[0]
+    );
 }
 
 #[test]
@@ -125,14 +141,16 @@ fn one_empty_section_serves_every_priced_model_of_openai() {
     let [mini] = routes.of("gpt-4o-mini") else { panic!("one deployment serves it") };
     assert_eq!(mini.deployment.endpoint(), "https://api.openai.com/v1/chat/completions");
     assert!(mini.price.is_some());
-    let missing = build::routes(&config, &Env::default()).err().expect("the key is missing");
+    let missing = build::routes(&config, &Env::default()).expect_err("the key is missing");
     assert_eq!(missing[0].to_string(), "providers.openai.key: the environment variable `OPENAI_API_KEY` is not set");
 }
 
 #[test]
 fn an_operators_price_is_exact_however_it_is_written() {
     let with = |price: &str| {
-        let text = format!("[providers.p]\n[models.m]\ndeployments = [{{ provider = \"p\", model = \"x\" }}]\nprice = {price}");
+        let text = format!(
+            "[providers.p]\n[models.m]\ndeployments = [{{ provider = \"p\", model = \"x\" }}]\nprice = {price}"
+        );
         let routes = build::routes(&loaded(&text).config, &env()).expect("it can be served");
         routes.of("m")[0].price.clone().expect("a price")
     };
@@ -145,7 +163,8 @@ fn flags_win_over_variables_over_contexts_over_the_file() {
     let home = tempfile::tempdir().expect("a directory");
     let contexts = home.path().join("nats/context");
     std::fs::create_dir_all(&contexts).expect("it can be made");
-    std::fs::write(contexts.join("c.json"), r#"{"url": "nats://context:1", "user": "cu", "password": "cp"}"#).expect("written");
+    std::fs::write(contexts.join("c.json"), r#"{"url": "nats://context:1", "user": "cu", "password": "cp"}"#)
+        .expect("written");
     let home = home.path().to_str().expect("a plain path");
     let file = "[nats]\nurl = \"nats://file:1\"\ntoken = \"t\"";
     let with = |env: &[(&str, &str)], overrides: &Overrides| {

@@ -129,7 +129,7 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = SIZES[..4].iter().find(|(_, size)| self.0 >= *size && self.0 % size == 0);
+        let binary = SIZES[..4].iter().find(|(_, size)| self.0 >= *size && self.0.is_multiple_of(*size));
         match binary {
             Some((name, size)) => write!(f, "{}{name}", self.0 / size),
             None => write!(f, "{}B", self.0),
@@ -269,7 +269,8 @@ mod tests {
         check("7d", 604_800_000, "7d");
         check("90s", 90_000, "1m30s");
         check("0s", 0, "0s");
-        for wrong in ["", "5", "-5s", "5 s", "1.5h", "5w", "s", "99999999999999999999d", "9999999999999d9999999999999d"] {
+        for wrong in ["", "5", "-5s", "5 s", "1.5h", "5w", "s", "99999999999999999999d", "9999999999999d9999999999999d"]
+        {
             assert!(Period::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -78,7 +78,8 @@ impl Child {
     /// Whether the process exists, without reaping it.
     fn is_there(&self) -> bool {
         // A dead child that nobody reaped is a zombie: its command line is empty.
-        std::fs::read(format!("/proc/{}/cmdline", self.pid())).map_or(!cfg!(target_os = "linux"), |line| !line.is_empty())
+        std::fs::read(format!("/proc/{}/cmdline", self.pid()))
+            .map_or(!cfg!(target_os = "linux"), |line| !line.is_empty())
     }
 
     /// How it ended, if it did.

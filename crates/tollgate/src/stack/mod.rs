@@ -19,8 +19,8 @@ use crate::exit::{Code, Failure};
 
 pub use child::Child;
 pub use endpoints::{ClickHouseEndpoint, Endpoints, NatsEndpoint, ProcessEndpoint, SimEndpoint, TeamEndpoint};
-pub use plan::{Ports, SimOptions};
 pub(crate) use plan::write_private;
+pub use plan::{Ports, SimOptions};
 
 use plan::Plan;
 
@@ -41,6 +41,8 @@ pub struct StackOptions {
     pub sim: SimOptions,
     /// Ports, where they must be known beforehand.
     pub ports: Ports,
+    /// Variables for the broker's processes, such as the plan of crash points.
+    pub broker_envs: Vec<(String, String)>,
     /// TOML that lies over the generated configuration, key by key.
     pub overrides: toml::Table,
 }
@@ -56,6 +58,7 @@ impl StackOptions {
             separate_sink: false,
             sim: SimOptions::default(),
             ports: Ports::default(),
+            broker_envs: Vec::new(),
             overrides: toml::Table::new(),
         }
     }
@@ -93,7 +96,7 @@ impl Stack {
         let source = sandbox::clickhouse(&locations, progress).await.map_err(server)?;
         std::fs::create_dir_all(&options.dir).map_err(|error| file("create", &options.dir, &error))?;
         let dir = std::fs::canonicalize(&options.dir).map_err(|error| file("find", &options.dir, &error))?;
-        let mut plan = Plan::new(StackOptions { dir, ..options })?;
+        let plan = Plan::new(StackOptions { dir, ..options })?;
 
         let nats = NatsServer::start(NatsOptions {
             binary: program,
@@ -102,7 +105,8 @@ impl Stack {
             config: plan.nats_config()?,
             port: plan.options.ports.nats,
         });
-        let embedded = EmbeddedCommand { program: plan.options.program.clone(), args: vec!["embedded-clickhouse".into()] };
+        let embedded =
+            EmbeddedCommand { program: plan.options.program.clone(), args: vec!["embedded-clickhouse".into()] };
         let clickhouse = ClickHouseOptions {
             work_dir: plan.options.dir.join("clickhouse"),
             embedded: Some(embedded),
@@ -126,7 +130,8 @@ impl Stack {
 
     /// Where everything is, with user names and passwords.
     pub fn endpoints(&self) -> Endpoints {
-        let process = |child: &Child| ProcessEndpoint { name: child.name().to_owned(), url: child.url(), pid: child.pid() };
+        let process =
+            |child: &Child| ProcessEndpoint { name: child.name().to_owned(), url: child.url(), pid: child.pid() };
         Endpoints {
             dir: self.plan.options.dir.clone(),
             config: self.plan.config_path(),

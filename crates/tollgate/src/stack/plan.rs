@@ -74,6 +74,8 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Long enough not to be guessed, and plain enough for any place it is pasted into.
 const PASSWORD_CHARS: usize = 24;
 
+const SIM: &str = "sim-provider";
+
 pub(super) struct Plan {
     pub(super) options: StackOptions,
     broker_password: String,
@@ -174,10 +176,11 @@ impl Plan {
     pub(super) fn sim(&self) -> Result<Child, Failure> {
         let port = self.options.ports.sim.map_or_else(free_port, Ok)?;
         let sim = &self.options.sim;
-        let mut args: Vec<OsString> = vec!["sim-provider".into(), "--listen".into(), format!("127.0.0.1:{port}").into()];
+        let mut args: Vec<OsString> =
+            vec!["sim-provider".into(), "--listen".into(), format!("127.0.0.1:{port}").into()];
         args.extend(["--profile".into(), sim.profile.clone().into(), "--faults".into(), sim.faults.clone().into()]);
         args.extend(["--seed".into(), sim.seed.to_string().into(), "--log".into(), self.sim_log().into()]);
-        self.child("sim-provider", "sim-provider".into(), args, port)
+        self.child(SIM, SIM.into(), args, port)
     }
 
     pub(super) fn worker(&self, n: usize) -> Result<Child, Failure> {
@@ -199,11 +202,15 @@ impl Plan {
     }
 
     fn child(&self, kind: &'static str, name: String, args: Vec<OsString>, port: u16) -> Result<Child, Failure> {
+        let mut envs: Vec<(OsString, OsString)> = SHIELDED.iter().map(|name| (name.into(), OsString::new())).collect();
+        if kind != SIM {
+            envs.extend(self.options.broker_envs.iter().map(|(name, value)| (name.into(), value.into())));
+        }
         let spec = ProcessSpec {
             name: kind,
             program: self.options.program.clone(),
             args,
-            envs: SHIELDED.iter().map(|variable| (OsString::from(variable), OsString::new())).collect(),
+            envs,
             work_dir: self.options.dir.clone(),
             log: self.options.dir.join("logs").join(format!("{name}.log")),
             lifeline: Lifeline::Watchdog,
@@ -268,7 +275,11 @@ mod tests {
     #[test]
     fn the_generated_models_are_all_priced() {
         let mut config = Table::from_iter([("models".to_owned(), Value::Table(models()))]);
-        merge(&mut config, &toml::from_str("[providers.sim]\nbase_url = \"http://127.0.0.1:1/v1\"\nprices_as = \"openai\"").expect("a table"));
+        merge(
+            &mut config,
+            &toml::from_str("[providers.sim]\nbase_url = \"http://127.0.0.1:1/v1\"\nprices_as = \"openai\"")
+                .expect("a table"),
+        );
         let loaded = load_text(&config.to_string(), None, &Overrides::default(), &Env::default()).expect("it loads");
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         let routes = build::routes(&loaded.config, &Env::default()).expect("no key is needed");

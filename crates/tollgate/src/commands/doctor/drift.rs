@@ -55,6 +55,7 @@ pub fn compare(current: &Config, wanted: &Config) -> Drift {
         ("max_msgs", current.max_messages.to_string(), wanted.max_messages.to_string()),
         ("max_bytes", current.max_bytes.to_string(), wanted.max_bytes.to_string()),
         ("max_age", format!("{:?}", current.max_age), format!("{:?}", wanted.max_age)),
+        ("duplicate_window", format!("{:?}", current.duplicate_window), format!("{:?}", wanted.duplicate_window)),
         ("max_consumers", current.max_consumers.to_string(), wanted.max_consumers.to_string()),
         ("replicas", current.num_replicas.to_string(), wanted.num_replicas.to_string()),
         ("subjects", current.subjects.join(" "), wanted.subjects.join(" ")),

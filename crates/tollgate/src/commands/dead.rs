@@ -1,0 +1,223 @@
+//! `dead`: jobs that could not be run, with their original bytes and headers.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Info, Stream};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::StreamExt;
+use serde::Serialize;
+use tollgate_types::{JobId, UnixMillis, headers, subjects};
+
+use super::Cx;
+use crate::connect;
+use crate::exit::{Code, Failure, Outcome};
+use crate::output;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List dead letters, the oldest first
+    List {
+        /// This team's alone
+        #[arg(long, value_name = "TEAM")]
+        team: Option<String>,
+        /// With this reason alone, such as `poison`
+        #[arg(long, value_name = "CODE")]
+        reason: Option<String>,
+    },
+    /// Show one: where it came from and its headers
+    Show {
+        /// Its sequence in the list, or the job's id
+        #[arg(value_name = "SEQ|ID")]
+        which: String,
+        /// Show the payload too, which may hold a prompt
+        #[arg(long)]
+        body: bool,
+    },
+}
+
+/// How many are asked for at once, and how long the server may take for them.
+const BATCH: (usize, Duration) = (500, Duration::from_secs(5));
+
+/// Runs the command.
+///
+/// # Errors
+/// When the stream cannot be read, or holds no such dead letter.
+pub async fn run(args: &Args, cx: &Cx) -> Outcome {
+    crate::telemetry::init_quiet(&cx.env);
+    let loaded = cx.load()?;
+    let connection = connect::nats(&loaded.config, "tollgate dead").await?;
+    let stream = connect::jetstream(&connection).get_stream(subjects::DEAD_STREAM).await;
+    let stream = stream.map_err(|error| unread(&error).try_this("run `tollgate init`"))?;
+    match &args.command {
+        Command::List { team, reason } => {
+            let wanted = |filter: &Option<String>, value: &str| filter.as_ref().is_none_or(|wanted| wanted == value);
+            let mut letters = all(&stream).await?;
+            letters.retain(|letter| wanted(team, &letter.team) && wanted(reason, &letter.reason));
+            let header = ["seq", "at", "class", "team", "job", "reason", "bytes"];
+            cx.output.records(&letters, &header, Letter::row)?;
+            Ok(Code::Ok)
+        }
+        Command::Show { which, body } => show(&stream, which, *body, cx).await,
+    }
+}
+
+fn unread(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(Code::Nats, "the dead letters cannot be read").because(error)
+}
+
+/// A dead letter without its payload.
+#[derive(Clone, Debug, Serialize)]
+struct Letter {
+    seq: u64,
+    at: String,
+    class: String,
+    team: String,
+    job: String,
+    reason: String,
+    bytes: usize,
+}
+
+impl Letter {
+    fn new(seq: u64, at: UnixMillis, subject: &str, headers: &HeaderMap, bytes: usize) -> Self {
+        let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+        let lane = subject.strip_prefix("tollgate.dead.").and_then(|lane| lane.split_once('.')).unwrap_or_default();
+        Letter {
+            seq,
+            at: at.to_rfc3339(),
+            class: lane.0.to_owned(),
+            team: lane.1.to_owned(),
+            job: text(headers::DEAD_JOB),
+            reason: text(headers::DEAD_REASON),
+            bytes,
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let Letter { seq, at, class, team, job, reason, bytes } = self;
+        vec![seq.to_string(), at.clone(), class.clone(), team.clone(), job.clone(), reason.clone(), bytes.to_string()]
+    }
+}
+
+/// Every dead letter, by a consumer that the server forgets by itself. Only headers travel.
+async fn all(stream: &Stream<Info>) -> Result<Vec<Letter>, Failure> {
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::None,
+        headers_only: true,
+        inactive_threshold: Duration::from_secs(30),
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|error| unread(&error))?;
+    let (mut letters, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
+    while pending > 0 {
+        let batch = consumer.fetch().max_messages(BATCH.0).expires(BATCH.1).messages().await;
+        let mut batch = batch.map_err(|error| unread(&error))?;
+        let before = letters.len();
+        while let Some(message) = batch.next().await {
+            let message = message.map_err(|error| unread(&*error))?;
+            let info = message.info().map_err(|error| unread(&*error))?;
+            let none = HeaderMap::new();
+            let headers = message.headers.as_ref().unwrap_or(&none);
+            // Without its payload, a message says how long that is.
+            let bytes = headers.get("Nats-Msg-Size").and_then(|size| size.as_str().parse().ok()).unwrap_or(message.payload.len());
+            letters.push(Letter::new(info.stream_sequence, info.published.into(), &message.subject, headers, bytes));
+            pending = info.pending;
+        }
+        if letters.len() == before {
+            return Err(Failure::new(Code::Nats, "the dead letters were not read to their end in time"));
+        }
+    }
+    Ok(letters)
+}
+
+/// A dead letter with all that came with it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    letter: Letter,
+    /// Where it was published.
+    subject: String,
+    headers: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// In place of `body` where that is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+async fn show(stream: &Stream<Info>, which: &str, with_body: bool, cx: &Cx) -> Outcome {
+    let absent = || Failure::new(Code::Failed, format!("there is no dead letter '{which}'")).try_this("look at `tollgate dead list`");
+    let seq = match which.parse::<u64>() {
+        Ok(seq) => seq,
+        Err(_) => {
+            let id: JobId = which.parse().map_err(|_| absent())?;
+            let letters = all(stream).await?;
+            // A job that was replayed and died again: the last one counts.
+            letters.iter().rev().find(|letter| letter.job == id.as_str()).ok_or_else(absent)?.seq
+        }
+    };
+    let message = stream.get_raw_message(seq).await.map_err(|error| {
+        use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
+        if error.kind() == Kind::NoMessageFound { absent() } else { unread(&error) }
+    })?;
+    let headers = message.headers.iter().flat_map(|(name, values)| {
+        values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
+    });
+    let text = String::from_utf8(message.payload.to_vec()).ok();
+    let bytes = message.payload.len();
+    let shown = Shown {
+        letter: Letter::new(seq, message.time.into(), &message.subject, &message.headers, bytes),
+        subject: message.headers.get(headers::DEAD_SUBJECT).map(|s| s.as_str().to_owned()).unwrap_or_default(),
+        headers: headers.collect(),
+        body_base64: (with_body && text.is_none()).then(|| BASE64_STANDARD.encode(&message.payload)),
+        body: text.filter(|_| with_body),
+    };
+    cx.output.record(&shown, in_words)?;
+    if !with_body {
+        output::say("the payload is not shown, because it may hold a prompt; --body shows it");
+    }
+    Ok(Code::Ok)
+}
+
+fn in_words(shown: &Shown) -> String {
+    let Letter { seq, at, class, team, job, reason, bytes } = &shown.letter;
+    let mut lines = vec![
+        format!("dead letter  {seq}, {at}"),
+        format!("job          {job}"),
+        format!("from         {} (class {class}, team {team})", shown.subject),
+        format!("reason       {reason}"),
+        format!("payload      {bytes} bytes"),
+        "headers".to_owned(),
+    ];
+    lines.extend(shown.headers.iter().map(|(name, value)| format!("  {name}: {value}")));
+    if let Some(body) = shown.body.as_ref().or(shown.body_base64.as_ref()) {
+        lines.extend([String::new(), body.clone()]);
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_read_from_its_subject_and_headers() {
+        let mut map = HeaderMap::new();
+        map.insert(headers::DEAD_JOB, "search:1");
+        map.insert(headers::DEAD_REASON, "poison");
+        let letter = Letter::new(7, UnixMillis(0), "tollgate.dead.batch.search", &map, 12);
+        assert_eq!(letter.row(), ["7", "1970-01-01T00:00:00Z", "batch", "search", "search:1", "poison", "12"]);
+    }
+}

@@ -1,0 +1,202 @@
+//! What can be seen of NATS: the server, our account, what we may do, the streams.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use serde::Deserialize;
+use tollgate_queue::teams::Teams;
+use tollgate_queue::{Connection, Lanes, ServerClock};
+use tollgate_types::subjects;
+
+use super::drift;
+use super::judge::{self, Area, Finding, Verdict};
+use crate::config::{Loaded, build};
+use crate::connect;
+
+/// A healthy server answers within milliseconds; what takes longer is not allowed or not there.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Every finding about NATS; a single one if it cannot be reached.
+pub(super) async fn examine(loaded: &Loaded, monitoring: Option<&str>) -> Vec<Finding> {
+    let config = &loaded.config;
+    let connection = match connect::nats(config, "tollgate doctor").await {
+        Ok(connection) => connection,
+        Err(failure) => return vec![Finding::from((Area::Nats, "nats.connection", &failure))],
+    };
+    let info = connection.client.server_info();
+    let seen = format!("nats-server {} ({}), max_payload {} bytes", info.version, info.server_name, info.max_payload);
+    let mut findings = vec![Finding::ok(Area::Nats, "nats.connection", seen)];
+    findings.push(judge::isolation(account(&connection).await.as_deref()));
+    let streams = streams(&connection, loaded).await;
+    let complete = streams.iter().all(|finding| finding.verdict != Verdict::Fail);
+    findings.extend(streams);
+    // What is not there refuses everybody, which says nothing about us.
+    if complete {
+        findings.extend(permissions(&connection).await);
+    }
+    let sync_always = match monitoring {
+        Some(url) => match sync_always(url).await {
+            Ok(always) => Some(always),
+            Err(why) => {
+                let remedy = "check --monitoring-url";
+                findings.push(Finding::warn(
+                    Area::Nats,
+                    "nats.monitoring",
+                    format!("{url} does not tell: {why}"),
+                    remedy,
+                ));
+                None
+            }
+        },
+        None => None,
+    };
+    findings.push(judge::stored_safely(judge::durability(config.streams.replicas, sync_always)));
+    findings.extend(clock(&connection, loaded).await);
+    findings.extend(teams(&connection).await);
+    findings
+}
+
+#[derive(Deserialize)]
+struct UserInfo {
+    data: User,
+}
+
+#[derive(Deserialize)]
+struct User {
+    account: String,
+}
+
+async fn account(connection: &Connection) -> Option<String> {
+    let asked = connection.client.request("$SYS.REQ.USER.INFO", "".into());
+    let answer = tokio::time::timeout(ANSWER, asked).await.ok()?.ok()?;
+    serde_json::from_slice::<UserInfo>(&answer.payload).ok().map(|info| info.data.account)
+}
+
+async fn permissions(connection: &Connection) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (what, subject) in [
+        ("commit results", "tollgate.results.doctor.probe"),
+        ("record extra spend", "tollgate.extra.doctor.probe.probe"),
+        ("bury dead letters", "tollgate.dead.standard.doctor"),
+    ] {
+        findings.push(judge::permission(what, refused_publish(connection, subject).await));
+    }
+    for (what, subject) in [
+        ("count waiting jobs", format!("$JS.API.STREAM.INFO.{}", subjects::JOBS_STREAM)),
+        ("see the lanes' consumers", format!("$JS.API.CONSUMER.NAMES.{}", subjects::JOBS_STREAM)),
+        ("read the configuration", format!("$JS.API.STREAM.INFO.KV_{}", subjects::CONFIG_BUCKET)),
+        ("read our state", format!("$JS.API.STREAM.INFO.KV_{}", subjects::STATE_BUCKET)),
+    ] {
+        let asked = request(connection, subject, HeaderMap::new()).await;
+        findings.push(judge::permission(
+            what,
+            asked.and_then(|answer| answer.error.map_or(Ok(()), |error| Err(error.description))),
+        ));
+    }
+    findings
+}
+
+/// Publishes what the server must refuse to store, because it names a stream that does not exist: the refusal proves
+/// that we may publish there, and leaves nothing behind.
+async fn refused_publish(connection: &Connection, subject: &str) -> Result<(), String> {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", "TOLLGATE_DOCTOR_PROBE");
+    match request(connection, subject.to_owned(), headers).await?.error {
+        Some(ApiError { err_code: STREAM_DOES_NOT_MATCH, .. }) => Ok(()),
+        Some(error) => Err(error.description),
+        None => Err("the server stored what it had to refuse".to_owned()),
+    }
+}
+
+/// JetStream's code for "expected stream does not match".
+const STREAM_DOES_NOT_MATCH: u64 = 10060;
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+async fn request(connection: &Connection, subject: String, headers: HeaderMap) -> Result<Answer, String> {
+    let errors = connection.health().borrow().errors;
+    let asked = connection.client.request_with_headers(subject, headers, "".into());
+    match tokio::time::timeout(ANSWER, asked).await {
+        Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) if connection.health().borrow().errors > errors => Err("permissions violation".to_owned()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+async fn streams(connection: &Connection, loaded: &Loaded) -> Vec<Finding> {
+    let context = connect::jetstream(connection);
+    let found = match drift::find(&context, &build::limits(&loaded.config)).await {
+        Ok(found) => found,
+        Err(failure) => return vec![Finding::from((Area::Nats, "nats.streams", &failure))],
+    };
+    let mut findings: Vec<Finding> = found.iter().map(|(name, drift)| judge::stream(name, drift)).collect();
+    let (results, jobs) = (subjects::RESULTS_STREAM, subjects::JOBS_STREAM);
+    if let (Ok(results), Ok(jobs)) = (context.get_stream(results).await, context.get_stream(jobs).await) {
+        let kept = results.cached_info();
+        let most = u64::try_from(kept.config.max_messages).unwrap_or(u64::MAX / 1024);
+        let consumers = kept.state.consumer_count + jobs.cached_info().state.consumer_count;
+        findings.push(judge::memory(kept.state.messages, most, consumers as u64));
+    }
+    findings
+}
+
+#[derive(Deserialize)]
+struct Varz {
+    jetstream: VarzJetStream,
+}
+
+#[derive(Deserialize)]
+struct VarzJetStream {
+    #[serde(default)]
+    config: VarzConfig,
+}
+
+#[derive(Default, Deserialize)]
+struct VarzConfig {
+    #[serde(default)]
+    sync_always: bool,
+}
+
+async fn sync_always(url: &str) -> Result<bool, String> {
+    let url = format!("{}/varz", url.trim_end_matches('/'));
+    let answer = super::upstream::client()?.get(url).send().await.map_err(super::upstream::in_words)?;
+    let varz: Varz = answer.json().await.map_err(super::upstream::in_words)?;
+    Ok(varz.jetstream.config.sync_always)
+}
+
+async fn clock(connection: &Connection, loaded: &Loaded) -> Option<Finding> {
+    let clock = ServerClock::new();
+    let lanes = Lanes::open(&connection.client, build::lanes(&loaded.config), clock.clone()).await.ok()?;
+    // The first answer on a connection is the slowest, and the best of several counts.
+    for _ in 0..3 {
+        lanes.backlog().await.ok()?;
+    }
+    clock.local_ahead_ms().map(judge::clock)
+}
+
+async fn teams(connection: &Connection) -> Option<Finding> {
+    let teams = Teams::open(&connect::jetstream(connection)).await.ok()?;
+    let names: Vec<String> = teams.all().into_iter().map(|(name, _)| name).collect();
+    Some(if names.is_empty() {
+        Finding::warn(
+            Area::Nats,
+            "teams",
+            "none is registered: every job is rejected as unknown_team",
+            "add [teams.<name>] and run `tollgate init`",
+        )
+    } else {
+        Finding::ok(Area::Nats, "teams", names.join(", "))
+    })
+}

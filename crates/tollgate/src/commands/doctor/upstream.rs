@@ -1,0 +1,115 @@
+//! What can be seen of ClickHouse and of the providers.
+
+use std::time::Duration;
+
+use tollgate_providers::KeySource;
+use tollgate_usage::Schema;
+
+use super::judge::{self, Area, Finding};
+use crate::config::sections::Provider;
+use crate::config::{Loaded, build};
+use crate::connect;
+use crate::env::Env;
+
+/// Nobody waits longer for a doctor.
+const ANSWER: Duration = Duration::from_secs(10);
+
+pub(super) fn client() -> Result<reqwest::Client, String> {
+    tollgate_providers::install_crypto();
+    reqwest::Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none()).build().map_err(in_words)
+}
+
+/// An error with its causes and without its URL, which may hold a password.
+pub(super) fn in_words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    words
+}
+
+/// Every finding about ClickHouse; a single one if it cannot be reached.
+pub(super) async fn clickhouse(loaded: &Loaded) -> Vec<Finding> {
+    let config = &loaded.config;
+    let seen = match connect::clickhouse(config) {
+        Ok(store) => store.version().await.map_err(|error| connect::clickhouse_failure(config, &error)),
+        Err(failure) => Err(failure),
+    };
+    match seen {
+        Ok(version) => {
+            let schema = match schema_version(loaded).await {
+                Ok(found) => judge::schema(found, Schema::VERSION),
+                Err(why) => {
+                    Finding::fail(Area::Upstream, "clickhouse.schema", why, "allow our user to read our database")
+                }
+            };
+            vec![Finding::ok(Area::Upstream, "clickhouse.connection", format!("ClickHouse {version}")), schema]
+        }
+        Err(failure) => vec![Finding::from((Area::Upstream, "clickhouse.connection", &failure))],
+    }
+}
+
+/// ClickHouse's codes for a database or a table that does not exist.
+const ABSENT: [&str; 2] = ["81", "60"];
+
+async fn schema_version(loaded: &Loaded) -> Result<Option<u32>, String> {
+    let clickhouse = &loaded.config.clickhouse;
+    let asked = client()?
+        .post(&clickhouse.url)
+        .header("X-ClickHouse-User", &clickhouse.user)
+        .header("X-ClickHouse-Key", clickhouse.password.expose())
+        .body(format!("SELECT max(version) FROM {}.schema_migrations", clickhouse.database));
+    let answer = asked.send().await.map_err(in_words)?;
+    let code =
+        answer.headers().get("X-ClickHouse-Exception-Code").and_then(|code| code.to_str().ok()).map(str::to_owned);
+    let text = answer.text().await.map_err(in_words)?;
+    match code {
+        None => Ok(text.trim().parse().ok().filter(|&version| version > 0)),
+        Some(code) if ABSENT.contains(&code.as_str()) => Ok(None),
+        Some(_) => Err(text.lines().next().unwrap_or_default().chars().take(200).collect()),
+    }
+}
+
+/// Whether every key is there and, if asked, what its provider says to it.
+pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if loaded.config.providers.is_empty() {
+        let remedy = "add [providers.openai] and set OPENAI_API_KEY";
+        findings.push(Finding::fail(Area::Configuration, "providers", "none is configured", remedy));
+    }
+    for (name, provider) in &loaded.config.providers {
+        match build::key(name, provider, &loaded.env) {
+            Ok(key) => {
+                let detail = if key.is_some() { "has a key" } else { "needs no key" };
+                findings.push(Finding::ok(Area::Configuration, "providers.key", format!("{name} {detail}")));
+                if probe {
+                    findings.push(judge::probed(name, list_models(provider, &loaded.env).await));
+                }
+            }
+            Err(problem) => {
+                let remedy = format!("set it, or change key in [providers.{name}]");
+                findings.push(Finding::fail(Area::Configuration, "providers.key", problem.to_string(), remedy));
+            }
+        }
+    }
+    findings
+}
+
+async fn list_models(provider: &Provider, env: &Env) -> Result<u16, String> {
+    let base = provider.base_url.trim_end_matches('/');
+    // A URL without a path means `/v1`, as for calls.
+    let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
+    let url = if bare { format!("{base}/v1/models") } else { format!("{base}/models") };
+    let request = client()?.get(url);
+    let request = match build::key_source(provider) {
+        KeySource::None => request,
+        KeySource::Env(name) => request.bearer_auth(env.get(&name).unwrap_or_default().trim()),
+        KeySource::File(path) => {
+            request.bearer_auth(std::fs::read_to_string(path).map_err(|error| error.to_string())?.trim())
+        }
+    };
+    Ok(request.send().await.map_err(in_words)?.status().as_u16())
+}

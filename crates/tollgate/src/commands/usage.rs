@@ -1,0 +1,153 @@
+//! `usage`: what each team did with each model, and what that cost, from ClickHouse.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tollgate_types::{NanoUsd, Status, Tokens};
+use tollgate_usage::TeamModelUsage;
+
+use super::Cx;
+use super::span::{self, Span};
+use crate::config::values::Period;
+use crate::connect;
+use crate::exit::{Code, Outcome};
+use crate::output;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    span: Span,
+    /// This team alone
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+    /// This model alone
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+}
+
+/// A day is what people ask for first.
+const DEFAULT_SPAN: Period = Period(std::time::Duration::from_secs(24 * 3600));
+
+/// Runs the command.
+///
+/// # Errors
+/// When ClickHouse cannot be asked.
+pub async fn run(args: &Args, cx: &Cx) -> Outcome {
+    crate::telemetry::init_quiet(&cx.env);
+    let range = args.span.hours(DEFAULT_SPAN, span::now())?;
+    let loaded = cx.load()?;
+    let store = connect::clickhouse(&loaded.config)?;
+    let found = store.usage_by_team_model(range).await;
+    let found = found.map_err(|error| connect::clickhouse_failure(&loaded.config, &error))?;
+    let wanted = |filter: &Option<String>, value: &str| filter.as_ref().is_none_or(|wanted| wanted == value);
+    let found = found.into_iter().filter(|row| wanted(&args.team, &row.team) && wanted(&args.model, &row.model));
+    let lines: Vec<Line> = found.map(Line::from).collect();
+    output::say(format_args!("{}", span::in_words(range)));
+    cx.output.records(&lines, &HEADER, Line::row)?;
+    Ok(Code::Ok)
+}
+
+/// What a team did with a model, as it is printed. Money is whole nano-dollars.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Line {
+    team: String,
+    model: String,
+    jobs: u64,
+    by_status: BTreeMap<&'static str, u64>,
+    attempts: u64,
+    tokens: Tokens,
+    cost_nanousd: i64,
+    saved_nanousd: i64,
+    unknown_attempts: i64,
+    unknown_nanousd: i64,
+    guardrail_jobs: u64,
+    cache_hit_jobs: u64,
+    avg_latency_ms: Option<f64>,
+    p95_latency_ms: Option<f64>,
+}
+
+/// The columns of the table.
+pub(crate) const HEADER: [&str; 10] =
+    ["team", "model", "jobs", "ended", "calls", "tokens in", "tokens out", "cost", "avg ms", "p95 ms"];
+
+impl From<TeamModelUsage> for Line {
+    fn from(usage: TeamModelUsage) -> Self {
+        let ends = Status::ALL.iter().zip(usage.jobs_by_status);
+        Line {
+            jobs: usage.jobs(),
+            by_status: ends.map(|(status, jobs)| (status.as_str(), jobs)).collect(),
+            attempts: usage.attempts,
+            tokens: usage.tokens,
+            cost_nanousd: usage.cost.0,
+            saved_nanousd: usage.saved.0,
+            unknown_attempts: usage.unknown_attempts,
+            unknown_nanousd: usage.unknown.0,
+            guardrail_jobs: usage.guardrail_jobs,
+            cache_hit_jobs: usage.cache_hit_jobs,
+            avg_latency_ms: usage.avg_latency_ms.map(tenths),
+            p95_latency_ms: usage.p95_latency_ms.map(tenths),
+            team: usage.team,
+            model: usage.model,
+        }
+    }
+}
+
+impl Line {
+    /// The cells of the table.
+    pub(crate) fn row(&self) -> Vec<String> {
+        let ms = |latency: Option<f64>| latency.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0}"));
+        vec![
+            self.team.clone(),
+            if self.model.is_empty() { "–".to_owned() } else { self.model.clone() },
+            self.jobs.to_string(),
+            ends(Status::ALL.iter().map(|status| (status.as_str(), self.by_status.get(status.as_str()).copied().unwrap_or(0)))),
+            self.attempts.to_string(),
+            self.tokens.prompt().to_string(),
+            self.tokens.completion().to_string(),
+            NanoUsd(self.cost_nanousd).to_string(),
+            ms(self.avg_latency_ms),
+            ms(self.p95_latency_ms),
+        ]
+    }
+}
+
+/// How jobs ended, in words: `198 succeeded, 2 failed`.
+pub(crate) fn ends<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let some: Vec<String> = counts.filter(|(_, jobs)| *jobs > 0).map(|(status, jobs)| format!("{jobs} {status}")).collect();
+    if some.is_empty() { "–".to_owned() } else { some.join(", ") }
+}
+
+/// More digits than the clock behind a latency has would be noise.
+fn tenths(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_exact_money_and_no_column_of_zeros() {
+        let line = Line::from(TeamModelUsage {
+            team: "search".into(),
+            model: "m".into(),
+            jobs_by_status: [198, 2, 0, 0, 0, 0],
+            attempts: 205,
+            tokens: Tokens { input: 90, cache_read: 10, output: 7, reasoning: 3, ..Tokens::default() },
+            cost: NanoUsd(41_250),
+            saved: NanoUsd::ZERO,
+            unknown_attempts: 0,
+            unknown: NanoUsd::ZERO,
+            guardrail_jobs: 0,
+            cache_hit_jobs: 0,
+            avg_latency_ms: Some(210.04),
+            p95_latency_ms: None,
+        });
+        let expected = ["search", "m", "200", "198 succeeded, 2 failed", "205", "100", "10", "$0.000041250", "210", "–"];
+        assert_eq!(line.row(), expected);
+        let json = serde_json::to_value(&line).expect("it serialises");
+        assert_eq!((&json["cost_nanousd"], &json["by_status"]["succeeded"]), (&41_250.into(), &198.into()));
+        assert_eq!(json["avg_latency_ms"], 210.0);
+    }
+}

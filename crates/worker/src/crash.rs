@@ -1,0 +1,62 @@
+//! Named crash points: places where a test can make the process die as by `kill -9`, to see what it leaves behind.
+//!
+//! A release build has none. The names are those of the steps between which they stand:
+//!
+//! | point | where |
+//! | --- | --- |
+//! | C1 | delivered, nothing known yet |
+//! | C2 | looked up, no result found |
+//! | C3 | about to say that a redelivered run may pay |
+//! | C4 | about to call the provider |
+//! | C5 | the provider answered, nothing committed |
+//! | C6 | committed, nothing replied |
+//! | C9 | replied, not acked |
+//! | C10 | acked |
+
+use std::str::FromStr;
+
+/// Which crash points are armed, each with its probability.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CrashPlan(Vec<(String, f64)>);
+
+impl FromStr for CrashPlan {
+    type Err = String;
+
+    /// Reads `C1:0.01,C5:0.2`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let point = |part: &str| {
+            let (name, chance) =
+                part.trim().split_once(':').ok_or_else(|| format!("'{part}' is not NAME:PROBABILITY"))?;
+            let chance: f64 = chance.parse().map_err(|_| format!("'{chance}' is not a probability"))?;
+            Ok((name.to_owned(), chance))
+        };
+        text.split(',').filter(|part| !part.trim().is_empty()).map(point).collect::<Result<_, _>>().map(CrashPlan)
+    }
+}
+
+impl CrashPlan {
+    /// Dies here, if the plan says so and this is no release build.
+    pub(crate) fn point(&self, name: &'static str) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let chance = self.0.iter().find(|(point, _)| point == name).map_or(0.0, |(_, chance)| *chance);
+        if chance > 0.0 && rand::random_bool(chance.min(1.0)) {
+            tracing::error!(point = name, "crash point");
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_read_and_nonsense_is_refused() {
+        assert_eq!("C1:0.5, C10:1".parse(), Ok(CrashPlan(vec![("C1".into(), 0.5), ("C10".into(), 1.0)])));
+        assert_eq!("".parse(), Ok(CrashPlan::default()));
+        assert!("C1".parse::<CrashPlan>().is_err());
+        assert!("C1:often".parse::<CrashPlan>().is_err());
+    }
+}
