@@ -221,14 +221,20 @@ fn results(entries: &[LogEntry]) -> impl Iterator<Item = (String, JobId, Status)
     entries.iter().filter_map(event).map(|event| (event.team, event.job, event.status))
 }
 
-/// What a check found, for the test's output.
-#[derive(Debug)]
+/// What a check found.
 pub(crate) struct Report {
     pub(crate) accepted: usize,
     pub(crate) by_status: BTreeMap<&'static str, usize>,
     pub(crate) calls: usize,
     pub(crate) booked: usize,
     pub(crate) unknown: i64,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Report { accepted, by_status, calls, booked, unknown } = self;
+        write!(f, "{accepted} jobs accepted, {by_status:?}; {calls} calls, {booked} booked; {unknown} runs unknown")
+    }
 }
 
 /// Compares all ground truths, to the nano-dollar.

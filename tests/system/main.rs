@@ -4,3 +4,4 @@ mod chaos;
 mod harness;
 mod layers;
 mod outage;
+mod poison;

@@ -28,7 +28,7 @@ async fn a_minute_without_clickhouse_loses_nothing() {
     loading.await.expect("the load ends well");
     drained(&core, &journal, Duration::from_secs(60)).await;
     let report = check(&system, &core, &journal).await;
-    eprintln!("{report:#?}");
+    eprintln!("{report}");
     assert_eq!(report.calls, report.booked, "nobody crashed who could have lost a call");
     system.stop().await;
 }

@@ -1,6 +1,6 @@
 //! The probes over real connections.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(clippy::unwrap_used, reason = "what tests call is a test too")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 

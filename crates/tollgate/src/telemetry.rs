@@ -20,8 +20,9 @@ pub fn init(telemetry: &Telemetry) {
     };
 }
 
-/// What a person sees of a command's logs: warnings, but not that its connection ends when the command does.
-const QUIET: &str = "warn,tollgate_queue::connect=error";
+/// What a person sees of a command's logs: warnings, but not of the connection. It ends when the command does, and what
+/// the server refused is told by the command itself.
+const QUIET: &str = "warn,tollgate_queue::connect=off";
 
 /// Logs for a command that a person runs: little, unless the environment asks for more.
 pub fn init_quiet(env: &crate::env::Env) {

@@ -1,6 +1,6 @@
 //! The program from outside: help, exit codes, where its output goes, and how it waits for a server that is away.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(clippy::unwrap_used, reason = "what tests call is a test too")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,6 @@
 //! `dev` from outside: a whole system comes up, runs a job, is found healthy, and leaves nothing behind.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(clippy::unwrap_used, reason = "what tests call is a test too")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};

@@ -203,7 +203,10 @@ impl Stack {
 
 /// A failure of the sandbox, whose messages say what to try.
 fn server(error: sandbox::Error) -> Failure {
-    Failure::new(Code::Upstream, "a server is not there").because(&error)
+    match error {
+        sandbox::Error::TeamName { .. } => Failure::new(Code::Usage, error.to_string()),
+        error => Failure::new(Code::Upstream, "the stack is not complete").because(&error),
+    }
 }
 
 fn file(doing: &str, path: &Path, error: &std::io::Error) -> Failure {

@@ -27,7 +27,10 @@ pub(super) async fn examine(loaded: &Loaded, monitoring: Option<&str>) -> Vec<Fi
     let seen = format!("nats-server {} ({}), max_payload {} bytes", info.version, info.server_name, info.max_payload);
     let mut findings = vec![Finding::ok(Area::Nats, "nats.connection", seen)];
     findings.push(judge::isolation(account(&connection).await.as_deref()));
-    let streams = streams(&connection, loaded).await;
+    let streams = match refused_api(&connection).await {
+        Some(refused) => vec![refused],
+        None => streams(&connection, loaded).await,
+    };
     let complete = streams.iter().all(|finding| finding.verdict != Verdict::Fail);
     findings.extend(streams);
     // What is not there refuses everybody, which says nothing about us.
@@ -51,9 +54,19 @@ pub(super) async fn examine(loaded: &Loaded, monitoring: Option<&str>) -> Vec<Fi
         None => None,
     };
     findings.push(judge::stored_safely(judge::durability(config.streams.replicas, sync_always)));
-    findings.extend(clock(&connection, loaded).await);
-    findings.extend(teams(&connection).await);
+    if complete {
+        findings.extend(clock(&connection, loaded).await);
+        findings.extend(teams(&connection).await);
+    }
     findings
+}
+
+/// Whether our user may use JetStream's API at all: a team's user may not, and every question would time out.
+async fn refused_api(connection: &Connection) -> Option<Finding> {
+    let why = request(connection, "$JS.API.INFO".to_owned(), HeaderMap::new()).await.err()?;
+    let detail = format!("our user does not get through to JetStream: {why}");
+    let remedy = "connect as the broker's user, in an account with JetStream; `tollgate config show` says who we are";
+    Some(Finding::fail(Area::Nats, "nats.permissions", detail, remedy))
 }
 
 #[derive(Deserialize)]
