@@ -111,6 +111,11 @@ impl Journal {
         self.0.lock().expect("no holder panics").clone()
     }
 
+    /// Notes a job that was submitted by hand.
+    pub(crate) fn note(&self, id: &JobId, team: &str) {
+        self.0.lock().expect("no holder panics").push((team.to_owned(), id.clone()));
+    }
+
     /// How many jobs were accepted.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().expect("no holder panics").len()

@@ -27,6 +27,22 @@ async fn a_job_gets_one_result_that_says_what_it_cost() {
 }
 
 #[tokio::test]
+async fn the_producers_trace_goes_on_through_the_provider_call() {
+    let world = World::start(Setup::default()).await;
+    let _worker = world.worker("w1", |_| {}).await;
+    let producer = world.producer("search").await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("traceparent", trace);
+
+    let line = World::line("traced", None, json!({}));
+    let receipt = producer.submit_with(Class::Standard, line, None, headers).await.expect("accepted");
+    world.result(&producer, &receipt.id).await;
+
+    assert_eq!(world.sim.calls()[0].received.traceparent.as_deref(), Some(trace));
+}
+
+#[tokio::test]
 async fn the_reply_is_a_copy_of_the_result() {
     let world = World::start(Setup::default()).await;
     let _worker = world.worker("w1", |_| {}).await;
