@@ -6,6 +6,11 @@ pub const JOB_ID: &str = "Nats-Msg-Id";
 pub const USAGE: &str = "Tollgate-Usage";
 /// On a result: [`Digest`](crate::Digest) of the request that it answers.
 pub const DIGEST: &str = "Tollgate-Digest";
+/// NATS' own headers act on whatever message carries them, so a dead letter has the producer's under this prefix
+/// instead of [`NATS`].
+pub const DEAD: &str = "Tollgate-Dead-";
+/// How NATS' own headers begin.
+pub const NATS: &str = "Nats-";
 /// On a dead letter: the error code of the reason.
 pub const DEAD_REASON: &str = "Tollgate-Dead-Reason";
 /// On a dead letter: the subject that the job was published on.

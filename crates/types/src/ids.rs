@@ -179,6 +179,21 @@ impl LaneKey {
     pub fn known_class(&self) -> Option<Class> {
         self.class.parse().ok()
     }
+
+    /// Whether no consumer should carry it: its class is unknown or its team is no name. Whoever may publish jobs
+    /// chooses the class token freely, also `*`, or bytes that break a client's parser.
+    pub fn is_stray(&self) -> bool {
+        self.known_class().is_none() || self.team.parse::<Team>().is_err()
+    }
+
+    /// The lane with tokens that every subject may hold: other characters become `_`, and 64 remain.
+    pub fn plain(&self) -> LaneKey {
+        let plain = |token: &str| {
+            let clean = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+            token.chars().take(TEAM_MAX).map(clean).collect()
+        };
+        LaneKey { class: plain(&self.class), team: plain(&self.team) }
+    }
 }
 
 impl fmt::Display for LaneKey {
@@ -237,6 +252,17 @@ mod tests {
         }
         assert!("search:0198-AB_=".parse::<JobId>().is_ok());
         assert!(JobId::from_sequence(1_763_000_000_000_000_000, u64::MAX).as_str().parse::<JobId>().is_ok());
+    }
+
+    #[test]
+    fn lanes_that_no_consumer_may_carry_are_told_apart_and_made_plain() {
+        let lane = |class: &str, team: &str| LaneKey { class: class.into(), team: team.into() };
+        assert!(!lane("batch", "search").is_stray());
+        for stray in [lane("*", "search"), lane("a\u{a0}b", "search"), lane("urgent", "search"), lane("batch", "a b")] {
+            assert!(stray.is_stray(), "{stray:?}");
+        }
+        assert_eq!(lane("a\u{b}b", ">").plain(), lane("a_b", "_"));
+        assert_eq!(lane(&"x".repeat(4000), "search").plain().class.len(), TEAM_MAX);
     }
 
     #[test]
