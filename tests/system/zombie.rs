@@ -19,10 +19,12 @@ async fn a_zombies_spend_is_booked_and_its_result_is_refused() {
     system.stack.workers[1].stop().await.expect("the second worker stops");
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "slow"}],
         "metadata": {"sim": "delay=1s"}});
-    let receipt = producer.submit(Class::Standard, json!({ "body": body }).to_string().into(), None).await.expect("accepted");
+    let receipt =
+        producer.submit(Class::Standard, json!({ "body": body }).to_string().into(), None).await.expect("accepted");
     journal.note(&receipt.id, "search");
     let log = system.stack.endpoints().sim.log;
-    let called = || async { std::fs::read_to_string(&log).ok().filter(|text| text.contains(receipt.id.as_str())).map(|_| ()) };
+    let called =
+        || async { std::fs::read_to_string(&log).ok().filter(|text| text.contains(receipt.id.as_str())).map(|_| ()) };
     eventually("the first worker called the provider", Duration::from_secs(20), called).await;
 
     system.stack.workers[0].pause().expect("the first worker is stopped in its tracks");

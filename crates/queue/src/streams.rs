@@ -105,7 +105,7 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
     ]
 }
 
-/// What `init` did, or would do, to one stream or bucket.
+/// What `init` did to one stream or bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It did not exist.
@@ -114,6 +114,33 @@ pub enum Change {
     Updated(String, Vec<String>),
     /// It was as wanted.
     Unchanged(String),
+}
+
+/// What [`ensure`] would do to one stream or bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The stream or bucket.
+    pub name: String,
+    /// What would become of it.
+    pub step: Step,
+}
+
+/// What would become of a stream or bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It does not exist.
+    Create,
+    /// It has less than is wanted; in words.
+    Raise(Vec<String>),
+    /// Something would become less, which is refused; in words. Nothing else would be changed on it either.
+    Refuse(Vec<String>),
+    /// It is as wanted.
+    Keep,
+}
+
+enum Wanted {
+    Stream(Box<Config>),
+    Bucket(Box<kv::Config>),
 }
 
 /// Why `init` stopped.
@@ -140,58 +167,120 @@ pub enum InitError {
     },
 }
 
+/// Says what [`ensure`] would do, and does nothing.
+///
+/// Cancel safe.
+///
+/// # Errors
+/// Returns [`InitError::Server`] when a stream or bucket cannot be read.
+pub async fn plan(context: &Context, limits: &Limits) -> Result<Vec<Planned>, InitError> {
+    let planned = compare_all(context, limits).await?;
+    Ok(planned.into_iter().map(|(planned, _)| planned).collect())
+}
+
 /// Creates what is missing, raises what is lower, and refuses to lower what exists. Idempotent.
 ///
 /// # Errors
-/// Returns the first refusal; streams before it are already as wanted, and running it again is safe.
+/// Returns the first refusal, before anything is changed; or why the server did not do it, after which what was done
+/// stays and running it again is safe.
 pub async fn ensure(context: &Context, limits: &Limits) -> Result<Vec<Change>, InitError> {
-    let mut changes = Vec::new();
-    for config in wanted(limits) {
-        changes.push(ensure_stream(context, config).await?);
+    let planned = compare_all(context, limits).await?;
+    for (Planned { name, step }, _) in &planned {
+        if let Step::Refuse(changes) = step {
+            return Err(InitError::WouldLower { stream: name.clone(), changes: changes.join(", ") });
+        }
     }
-    for (bucket, history) in [(subjects::CONFIG_BUCKET, 64), (subjects::STATE_BUCKET, 1)] {
-        changes.push(ensure_bucket(context, bucket, history, limits.replicas).await?);
+    let mut changes = Vec::new();
+    for (planned, wanted) in planned {
+        changes.push(carry_out(context, planned, wanted).await?);
     }
     Ok(changes)
 }
 
-async fn ensure_stream(context: &Context, wanted: Config) -> Result<Change, InitError> {
-    let stream = wanted.name.clone();
-    let server = |action| {
-        let stream = stream.clone();
-        move |source: Box<dyn std::error::Error + Send + Sync>| InitError::Server { action, stream, source }
-    };
-    let current = match context.get_stream(&stream).await {
-        Ok(found) => found.cached_info().config.clone(),
-        Err(error) if is_absent(&error) => {
-            context.create_stream(wanted).await.map_err(|e| server("create")(e.into()))?;
-            return Ok(Change::Created(stream));
-        }
-        Err(error) => return Err(server("read")(error.into())),
-    };
-    let (raised, lowered) = difference(&current, &wanted);
-    if !lowered.is_empty() {
-        return Err(InitError::WouldLower { stream, changes: lowered.join(", ") });
+async fn compare_all(context: &Context, limits: &Limits) -> Result<Vec<(Planned, Wanted)>, InitError> {
+    let mut planned = Vec::new();
+    for wanted in wanted(limits) {
+        let name = wanted.name.clone();
+        let step = current(context, &name, &name).await?.map_or(Step::Create, |current| step(&current, &wanted));
+        planned.push((Planned { name, step }, Wanted::Stream(Box::new(wanted))));
     }
-    if raised.is_empty() {
-        return Ok(Change::Unchanged(stream));
+    for (bucket, history) in [(subjects::CONFIG_BUCKET, 64), (subjects::STATE_BUCKET, 1)] {
+        let name = bucket.to_owned();
+        // A bucket is created or left as it is: its limits are ours alone.
+        let step = current(context, &format!("KV_{bucket}"), bucket).await?.map_or(Step::Create, |_| Step::Keep);
+        let wanted = Wanted::Bucket(Box::new(wanted_bucket(bucket, history, limits.replicas)));
+        planned.push((Planned { name, step }, wanted));
     }
-    let updated = Config {
-        subjects: wanted.subjects,
-        max_messages: wanted.max_messages,
-        max_bytes: wanted.max_bytes,
-        max_age: wanted.max_age,
-        max_consumers: wanted.max_consumers,
-        num_replicas: wanted.num_replicas,
-        description: wanted.description,
-        ..current
-    };
-    context.update_stream(&updated).await.map_err(|e| server("update")(e.into()))?;
-    Ok(Change::Updated(stream, raised))
+    Ok(planned)
+}
+
+/// The configuration of a stream, or `None` where it does not exist.
+async fn current(context: &Context, stream: &str, called: &str) -> Result<Option<Config>, InitError> {
+    match context.get_stream(stream).await {
+        Ok(found) => Ok(Some(found.cached_info().config.clone())),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(refused("read", called)(error.into())),
+    }
 }
 
 fn is_absent(error: &jetstream::context::GetStreamError) -> bool {
     matches!(error.kind(), jetstream::context::GetStreamErrorKind::JetStream(e) if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn refused(
+    action: &'static str,
+    stream: &str,
+) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> InitError + use<> {
+    let stream = stream.to_owned();
+    move |source| InitError::Server { action, stream, source }
+}
+
+async fn carry_out(context: &Context, planned: Planned, wanted: Wanted) -> Result<Change, InitError> {
+    let Planned { name, step } = planned;
+    match (step, wanted) {
+        (Step::Create, Wanted::Stream(wanted)) => {
+            context.create_stream(*wanted).await.map_err(|error| refused("create", &name)(error.into()))?;
+            Ok(Change::Created(name))
+        }
+        (Step::Create, Wanted::Bucket(wanted)) => {
+            context.create_key_value(*wanted).await.map_err(|error| refused("create", &name)(error.into()))?;
+            Ok(Change::Created(name))
+        }
+        (Step::Raise(words), Wanted::Stream(wanted)) => {
+            // Read again, so that what nobody plans here is kept as it is.
+            let current = current(context, &name, &name).await?.unwrap_or_else(|| (*wanted).clone());
+            let raised = raised(current, *wanted);
+            context.update_stream(&raised).await.map_err(|error| refused("update", &name)(error.into()))?;
+            Ok(Change::Updated(name, words))
+        }
+        (Step::Keep | Step::Raise(_) | Step::Refuse(_), _) => Ok(Change::Unchanged(name)),
+    }
+}
+
+/// The running configuration with what Tollgate looks after as wanted.
+fn raised(current: Config, wanted: Config) -> Config {
+    Config {
+        subjects: wanted.subjects,
+        max_messages: wanted.max_messages,
+        max_bytes: wanted.max_bytes,
+        max_age: wanted.max_age,
+        max_message_size: wanted.max_message_size,
+        max_consumers: wanted.max_consumers,
+        num_replicas: wanted.num_replicas,
+        duplicate_window: wanted.duplicate_window,
+        allow_direct: wanted.allow_direct,
+        description: wanted.description,
+        ..current
+    }
+}
+
+fn step(current: &Config, wanted: &Config) -> Step {
+    let (raised, lowered) = difference(current, wanted);
+    match (raised.is_empty(), lowered.is_empty()) {
+        (_, false) => Step::Refuse(lowered),
+        (false, true) => Step::Raise(raised),
+        (true, true) => Step::Keep,
+    }
 }
 
 /// What `wanted` would raise and what it would lower, in words.
@@ -207,22 +296,35 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
             std::cmp::Ordering::Equal => {}
         }
     };
-    let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     compare("max_msgs", current.max_messages, wanted.max_messages);
     compare("max_bytes", current.max_bytes, wanted.max_bytes);
-    compare("max_age (s)", seconds(current.max_age), seconds(wanted.max_age));
+    compare("max_age (ms)", millis(current.max_age), millis(wanted.max_age));
+    compare("max_msg_size", current.max_message_size.into(), wanted.max_message_size.into());
     compare("max_consumers", current.max_consumers.into(), wanted.max_consumers.into());
     let replicas = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     compare("replicas", replicas(current.num_replicas), replicas(wanted.num_replicas));
+    // A window that is not set is the server's default, not unlimited; a shorter one forgets ids that it promised to
+    // know.
+    compare("duplicate_window (ms)", millis(current.duplicate_window), millis(wanted.duplicate_window));
     let missing =
         |a: &Config, b: &Config| a.subjects.iter().filter(|s| !b.subjects.contains(s)).cloned().collect::<Vec<_>>();
     lowered.extend(missing(current, wanted).into_iter().map(|s| format!("subject {s} removed")));
     raised.extend(missing(wanted, current).into_iter().map(|s| format!("subject {s} added")));
-    if current.retention != wanted.retention {
-        lowered.push(format!("retention {:?} -> {:?}", current.retention, wanted.retention));
+    // Lookups of results go by direct gets; without, they fail.
+    match (current.allow_direct, wanted.allow_direct) {
+        (false, true) => raised.push("allow_direct false -> true".to_owned()),
+        (true, false) => lowered.push("allow_direct true -> false".to_owned()),
+        (true, true) | (false, false) => {}
     }
-    if current.discard != wanted.discard {
-        lowered.push(format!("discard {:?} -> {:?}", current.discard, wanted.discard));
+    for (name, is, wants) in [
+        ("retention", format!("{:?}", current.retention), format!("{:?}", wanted.retention)),
+        ("discard", format!("{:?}", current.discard), format!("{:?}", wanted.discard)),
+        ("storage", format!("{:?}", current.storage), format!("{:?}", wanted.storage)),
+    ] {
+        if is != wants {
+            lowered.push(format!("{name} {is} -> {wants}"));
+        }
     }
     (raised, lowered)
 }
@@ -230,11 +332,8 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
 /// The most bytes of a bucket: teams and small state.
 const BUCKET_BYTES_MAX: i64 = 256 << 20;
 
-async fn ensure_bucket(context: &Context, bucket: &str, history: i64, replicas: usize) -> Result<Change, InitError> {
-    if context.get_key_value(bucket).await.is_ok() {
-        return Ok(Change::Unchanged(bucket.to_owned()));
-    }
-    let config = kv::Config {
+fn wanted_bucket(bucket: &str, history: i64, replicas: usize) -> kv::Config {
+    kv::Config {
         bucket: bucket.to_owned(),
         history,
         max_bytes: BUCKET_BYTES_MAX,
@@ -242,14 +341,7 @@ async fn ensure_bucket(context: &Context, bucket: &str, history: i64, replicas: 
         num_replicas: replicas,
         storage: StorageType::File,
         ..kv::Config::default()
-    };
-    let failed = |source: async_nats::jetstream::context::CreateKeyValueError| InitError::Server {
-        action: "create",
-        stream: bucket.to_owned(),
-        source: source.into(),
-    };
-    context.create_key_value(config).await.map_err(failed)?;
-    Ok(Change::Created(bucket.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -265,5 +357,41 @@ mod tests {
         assert_eq!(difference(&large, small).1.len(), 1);
         let unlimited = Config { max_bytes: -1, ..small.clone() };
         assert_eq!(difference(&unlimited, small).1.len(), 1, "a limit where there was none is lower");
+    }
+
+    #[test]
+    fn every_setting_that_we_look_after_is_compared() {
+        let wanted = &wanted(&Limits::default())[1];
+        assert_eq!(step(wanted, wanted), Step::Keep);
+        let check = |current: Config, expected: Step| assert_eq!(step(&current, wanted), expected);
+        let is = |change: fn(&mut Config)| {
+            let mut current = wanted.clone();
+            change(&mut current);
+            current
+        };
+        let raise = |words: &str| Step::Raise(vec![words.to_owned()]);
+        let refuse = |words: &str| Step::Refuse(vec![words.to_owned()]);
+        check(is(|c| c.allow_direct = false), raise("allow_direct false -> true"));
+        check(is(|c| c.max_message_size = 1024), raise("max_msg_size 1024 -> -1"));
+        check(is(|c| c.max_messages = 5), raise("max_msgs 5 -> 2000000"));
+        let second = Duration::from_secs(1);
+        check(Config { duplicate_window: second, ..wanted.clone() }, raise("duplicate_window (ms) 1000 -> 120000"));
+        check(
+            Config { duplicate_window: 121 * second, ..wanted.clone() },
+            refuse("duplicate_window (ms) 121000 -> 120000"),
+        );
+        check(is(|c| c.storage = StorageType::Memory), refuse("storage Memory -> File"));
+        check(is(|c| c.retention = RetentionPolicy::Interest), refuse("retention Interest -> Limits"));
+        check(is(|c| c.subjects.push("more".into())), refuse("subject more removed"));
+        check(is(|c| drop(c.subjects.pop())), raise("subject tollgate.extra.> added"));
+    }
+
+    #[test]
+    fn what_is_raised_leaves_the_operators_own_settings_alone() {
+        let wanted = &wanted(&Limits::default())[0];
+        let current = Config { max_bytes: 1, allow_direct: false, no_ack: true, ..wanted.clone() };
+        let raised = raised(current, wanted.clone());
+        assert_eq!(step(&raised, wanted), Step::Keep);
+        assert!(raised.no_ack, "nothing else is touched");
     }
 }

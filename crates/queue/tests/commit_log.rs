@@ -110,7 +110,11 @@ async fn entries_come_in_order_with_their_event_or_the_reason_why_they_do_not_co
     let entries = read(&mut tail, 5).await;
     assert_eq!(entries.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     check_jobs(&entries[..3], 1);
-    assert!(entries[3].event.as_ref().is_err_and(|why| why.to_string().contains("no usage header")), "{:?}", entries[3]);
+    assert!(
+        entries[3].event.as_ref().is_err_and(|why| why.to_string().contains("no usage header")),
+        "{:?}",
+        entries[3]
+    );
     assert_eq!(entries[3].subject, "tollgate.results.search.stray");
     check_jobs(&entries[4..], 5);
     let age = time::OffsetDateTime::now_utc().unix_timestamp() - entries[0].at.0 / 1000;

@@ -4,9 +4,13 @@
 //! test's own process, so that a failure points into the code. Whole processes, and killing them, are the stack's
 //! business (`tollgate::stack`).
 
+pub mod proxy;
+mod raw;
 mod world;
 
-pub use world::{Setup, WorkerHandle, World, parts};
+pub use proxy::{Flow, Proxy};
+pub use raw::{Incoming, Raw};
+pub use world::{PASSWORD, Setup, WorkerHandle, World, parts, small_limits};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -19,6 +19,8 @@ use tollgate_queue::{Connection, LaneConfig, Lanes, NatsConfig as Reach, Results
 use tollgate_types::{Class, JobId, JobResult};
 use tollgate_worker::{Config, Parts, Priced, Routes, Worker};
 
+use crate::Raw;
+
 /// What a world is made with.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -32,6 +34,8 @@ pub struct Setup {
     pub ack_wait: Duration,
     /// The provider's timeouts.
     pub timeouts: Timeouts,
+    /// The largest message that the server takes, in bytes.
+    pub payload_bytes_max: u64,
 }
 
 impl Default for Setup {
@@ -42,6 +46,7 @@ impl Default for Setup {
             sim: SimConfig::default(),
             ack_wait: Duration::from_secs(3),
             timeouts: Timeouts::default(),
+            payload_bytes_max: 1 << 20,
         }
     }
 }
@@ -62,6 +67,8 @@ pub struct WorkerHandle {
     pub stop: CancellationToken,
     /// How it is doing.
     pub status: tokio::sync::watch::Receiver<tollgate_worker::WorkerStatus>,
+    /// What its connection has been through.
+    pub health: tokio::sync::watch::Receiver<tollgate_queue::connect::Health>,
     task: tokio::task::JoinSet<()>,
 }
 
@@ -72,13 +79,19 @@ impl WorkerHandle {
         self.task.join_next().await;
     }
 
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.task.try_join_next().is_none() && !self.task.is_empty()
+    }
+
     /// Ends it where it stands, as a crash would.
     pub fn crash(mut self) {
         self.task.abort_all();
     }
 }
 
-const PASSWORD: &str = "not-a-secret";
+/// The password of every user.
+pub const PASSWORD: &str = "not-a-secret";
 
 impl World {
     /// Starts everything and creates the streams.
@@ -86,7 +99,8 @@ impl World {
         crate::show_logs();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let teams = setup.accounts.iter().map(|name| TeamAccount::new(name, PASSWORD).expect("a team's name"));
-        let config = NatsConfig::new(teams.collect(), PASSWORD, PASSWORD);
+        let mut config = NatsConfig::new(teams.collect(), PASSWORD, PASSWORD);
+        config.payload_bytes_max = setup.payload_bytes_max;
         let binary = crate::nats_server().await;
         let work_dir = dir.path().join("nats");
         let options = NatsOptions { binary, work_dir, store_dir: None, config, port: None };
@@ -105,7 +119,23 @@ impl World {
 
     /// A connection of the broker.
     pub async fn broker(&self, name: &str) -> Connection {
-        Connection::open(&self.reach(BROKER_USER, None), name).await.expect("the broker connects")
+        self.broker_at(self.nats.url(), name).await
+    }
+
+    /// A connection of the broker by way of another address.
+    pub async fn broker_at(&self, url: String, name: &str) -> Connection {
+        let reach = Reach { url, ..self.reach(BROKER_USER, None) };
+        Connection::open(&reach, name).await.expect("the broker connects")
+    }
+
+    /// A connection as anybody, that sends whatever bytes it is given.
+    pub async fn raw(&self, user: &str) -> Raw {
+        Raw::connect(self.nats.port(), user, PASSWORD).await
+    }
+
+    /// JetStream in the hands of the broker's operator.
+    pub async fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(self.broker("operator").await.client)
     }
 
     /// A connection as a team's user, and a producer over it.
@@ -127,17 +157,28 @@ impl World {
 
     /// Starts a worker with a change to the default test configuration.
     pub async fn worker(&self, name: &str, change: impl FnOnce(&mut Config)) -> WorkerHandle {
+        self.worker_over(self.broker(name).await, name, change).await
+    }
+
+    /// Starts a worker over a connection of its own.
+    pub async fn worker_over(
+        &self,
+        connection: Connection,
+        name: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> WorkerHandle {
         let lanes = LaneConfig { ack_wait: self.setup.ack_wait, ..LaneConfig::default() };
         let mut config = Config { name: name.into(), concurrency: 32, lanes, ..Config::default() };
         config.drain = Duration::from_secs(10);
         change(&mut config);
-        let parts = self.parts(name, config.lanes).await;
+        let health = connection.health();
+        let parts = parts(connection, config.lanes, self.routes()).await;
         let worker = Worker::new(config, parts);
         let (stop, status) = (CancellationToken::new(), worker.status());
         let mut task = tokio::task::JoinSet::new();
         let stopping = stop.clone();
         task.spawn(async move { worker.run(stopping).await.expect("the worker runs until it is stopped") });
-        WorkerHandle { stop, status, task }
+        WorkerHandle { stop, status, health, task }
     }
 
     /// The parts that a worker is put together from.
@@ -218,7 +259,8 @@ impl World {
 /// Short, so that tests can see what happens after it.
 const SHORT_WINDOW: Duration = Duration::from_secs(1);
 
-fn small_limits() -> Limits {
+/// The limits of a world's streams.
+pub fn small_limits() -> Limits {
     Limits {
         jobs_bytes_max: 1 << 30,
         results_bytes_max: 2 << 30,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate_queue::commit_log::{CommitLog, LogEntry, LogError};
 use tollgate_queue::state::State;
 use tollgate_sink::SinkProgress;
-use tollgate_types::UnixMillis;
+use tollgate_types::{EventError, UnixMillis};
 use tollgate_usage::reconcile::{self, Difference, Ledger};
 use tollgate_usage::{HourRange, Source, Store, StoreError};
 
@@ -52,15 +52,24 @@ impl Folded {
 /// A failure with [`Code::Nats`] when the log cannot be read to that end.
 pub async fn fold(log: &CommitLog, last: u64, range: HourRange) -> Result<Folded, Failure> {
     let mut folded = Folded::default();
+    if last == 0 {
+        return Ok(folded);
+    }
     let (mut tail, mut heard) = (log.tail(1), tokio::time::Instant::now());
-    while last > 0 {
+    loop {
         let batch = tail.next_batch(BATCH, BATCH_WAIT).await.map_err(unread)?;
         for entry in batch.iter().filter(|entry| entry.seq <= last) {
+            // A record that counts and cannot be read leaves no sum to compare.
+            if let Err(error @ EventError::Newer(_)) = &entry.event {
+                return Err(
+                    Failure::new(Code::Failed, format!("record {} cannot be counted", entry.seq)).because(error)
+                );
+            }
             folded.take(entry, range);
         }
         // The last records may have been removed: then the end of the log is the end.
         if batch.last().is_some_and(|entry| entry.seq >= last) || tail.pending() == Some(0) {
-            break;
+            return Ok(folded);
         }
         if !batch.is_empty() {
             heard = tokio::time::Instant::now();
@@ -68,7 +77,6 @@ pub async fn fold(log: &CommitLog, last: u64, range: HourRange) -> Result<Folded
             return Err(Failure::new(Code::Nats, format!("the results were not read to their end at {last} in time")));
         }
     }
-    Ok(folded)
 }
 
 /// A failure to read the log.
@@ -132,7 +140,9 @@ mod tests {
     fn entry(at: i64, event: Result<(), &str>) -> LogEntry {
         let json = r#"{"version":1,"kind":"result","job":"j","team":"a","class":"batch","run":"r","worker":"w",
             "delivery":1,"status":"rejected","attempts":[],"cache":"miss","accepted_at":0,"queued_ms":0,"run_ms":0}"#;
-        let event = event.map_err(str::to_owned).map(|()| serde_json::from_str(json).expect("an event"));
+        let event = event
+            .map_err(|why| EventError::Malformed(why.to_owned()))
+            .map(|()| serde_json::from_str(json).expect("an event"));
         LogEntry { seq: 1, subject: "tollgate.results.a.j".into(), at: UnixMillis(at), event }
     }
 
@@ -140,7 +150,9 @@ mod tests {
     fn only_records_in_the_range_are_folded_and_strays_are_counted_apart() {
         let mut folded = Folded::default();
         let range = HourRange::covering(UnixMillis(3_600_000), UnixMillis(7_200_000));
-        for (at, event) in [(3_599_999, Ok(())), (3_600_000, Ok(())), (7_199_999, Ok(())), (7_200_000, Ok(())), (4_000_000, Err("no"))] {
+        for (at, event) in
+            [(3_599_999, Ok(())), (3_600_000, Ok(())), (7_199_999, Ok(())), (7_200_000, Ok(())), (4_000_000, Err("no"))]
+        {
             folded.take(&entry(at, event), range);
         }
         assert_eq!((folded.records, folded.strays), (2, 1));

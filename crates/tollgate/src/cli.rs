@@ -2,7 +2,10 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{Cx, config, dev, doctor, embedded_clickhouse, init, serve, sim_provider};
+use crate::commands::{
+    Cx, config, dead, demo, dev, doctor, embedded_clickhouse, init, job, reconcile, serve, sim_provider, submit, team,
+    usage,
+};
 use crate::config::Overrides;
 use crate::env::Env;
 use crate::exit::{Code, Outcome};
@@ -40,6 +43,20 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Start a whole system on this machine, to try things out
     Dev(dev::Args),
+    /// Run a workload through a whole system on this machine, and prove that the books agree
+    Demo(demo::Args),
+    /// Submit a prompt or a file of jobs
+    Submit(submit::Args),
+    /// Look at a job
+    Job(job::Args),
+    /// Show what was used, by team and model
+    Usage(usage::Args),
+    /// Compare results with ClickHouse, to the token and the nano-dollar
+    Reconcile(reconcile::Args),
+    /// Look at jobs that could not be run
+    Dead(dead::Args),
+    /// Register and list teams
+    Team(team::Args),
     /// Run a simulated LLM provider
     SimProvider(sim_provider::Args),
     /// Run the embedded ClickHouse; started by `dev`
@@ -80,6 +97,13 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Config(args) => config::run(&args, &cx),
         Command::Doctor(args) => doctor::run(&args, &cx).await,
         Command::Dev(args) => dev::run(args, &cx).await,
+        Command::Demo(args) => demo::run(args, &cx).await,
+        Command::Submit(args) => submit::run(args, &cx).await,
+        Command::Job(args) => job::run(&args, &cx).await,
+        Command::Usage(args) => usage::run(&args, &cx).await,
+        Command::Reconcile(args) => reconcile::run(&args, &cx).await,
+        Command::Dead(args) => dead::run(&args, &cx).await,
+        Command::Team(args) => team::run(&args, &cx).await,
         Command::SimProvider(args) => sim_provider::run(args, &cx).await,
         Command::EmbeddedClickhouse(args) => embedded_clickhouse::run(args, &cx).await,
     }

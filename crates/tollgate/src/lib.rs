@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: anything about jobs. That is `worker`, and below it `policy`, `queue` and `providers`.
 
+pub mod books;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -14,6 +14,7 @@ mod row;
 mod rows;
 mod schema;
 mod store;
+mod tls;
 
 pub use error::{Fault, StoreError};
 pub use questions::{Books, Source, TeamModelUsage};

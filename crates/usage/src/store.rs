@@ -1,6 +1,7 @@
 //! The connection to one ClickHouse database: inserts under a token, and simple reads.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clickhouse::Client;
@@ -8,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Fault, StoreError};
 use crate::row::Row;
+use crate::tls;
 
 /// Where ClickHouse is and who we are there.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct ClickHouseConfig {
     pub user: String,
     /// The user's password; empty for none.
     pub password: SecretString,
+    /// A PEM file of the authority that signed the server's certificate, trusted beside those of the system.
+    pub tls_ca: Option<PathBuf>,
     /// How long we wait.
     pub timeouts: Timeouts,
 }
@@ -32,6 +36,7 @@ impl ClickHouseConfig {
             database: "tollgate".to_owned(),
             user: "default".to_owned(),
             password: SecretString::from(String::new()),
+            tls_ca: None,
             timeouts: Timeouts::default(),
         }
     }
@@ -63,6 +68,14 @@ pub enum ConfigError {
     /// The database's name would have to be quoted.
     #[error("'{0}' is not a database name of letters, digits and _")]
     Database(String),
+    /// The file of `tls_ca` cannot be used.
+    #[error("cannot use the authority in {path}: {why}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
 }
 
 /// One ClickHouse database. Cheap to clone; clones share connections.
@@ -95,7 +108,11 @@ impl Store {
         if !plain || !config.database.starts_with(letter) {
             return Err(ConfigError::Database(config.database));
         }
-        let mut bootstrap = Client::default().with_url(config.url).with_user(config.user);
+        let client = tls::client(config.tls_ca.as_deref()).map_err(|error| ConfigError::Authority {
+            path: config.tls_ca.clone().unwrap_or_default(),
+            why: error.to_string(),
+        })?;
+        let mut bootstrap = client.with_url(config.url).with_user(config.user);
         if !config.password.expose_secret().is_empty() {
             bootstrap = bootstrap.with_password(config.password.expose_secret());
         }
@@ -122,6 +139,22 @@ impl Store {
     /// [`StoreError`].
     pub async fn version(&self) -> Result<String, StoreError> {
         within(self.timeouts.ping, self.bootstrap.query_raw("SELECT version()").fetch_one()).await
+    }
+
+    /// The version of the schema that the database has; `None` for a database without our tables. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn schema_version(&self) -> Result<Option<u32>, StoreError> {
+        let there = format!("SELECT count() FROM system.tables WHERE database = '{}' AND name = ?", self.database);
+        let there = self.bootstrap.query(&there).bind("schema_migrations");
+        if within(self.timeouts.query, there.fetch_one::<u64>()).await? == 0 {
+            return Ok(None);
+        }
+        let newest = format!("SELECT max(version) FROM {}.schema_migrations", self.database);
+        let newest = within(self.timeouts.query, self.bootstrap.query_raw(&newest).fetch_one::<u32>()).await?;
+        // Nothing was applied yet: the maximum of no rows.
+        Ok((newest > 0).then_some(newest))
     }
 
     /// Inserts a batch as one block under `token`; the same token counts once, in the table and in every rollup.
@@ -210,5 +243,23 @@ mod tests {
         for bad in ["", "2x", "a b", "a`b", "a.b"] {
             assert_eq!(with("https://c", bad), Err(ConfigError::Database(bad.into())));
         }
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_refused_by_its_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let check = |text: Option<&str>, expected: &str| {
+            let path = dir.path().join("ca.pem");
+            let _ = std::fs::remove_file(&path);
+            if let Some(text) = text {
+                std::fs::write(&path, text).expect("written");
+            }
+            let config = ClickHouseConfig { tls_ca: Some(path), ..ClickHouseConfig::new("https://c") };
+            let refused = Store::new(config).map(|_| ()).expect_err("refused").to_string();
+            assert!(refused.contains("ca.pem: ") && refused.contains(expected), "{refused}");
+        };
+        check(None, "No such file");
+        check(Some("not a certificate"), "it holds no certificate");
+        check(Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "BadEncoding");
     }
 }

@@ -379,6 +379,9 @@ impl Dispatcher {
                 let opened = cx.lanes.ensure(&key).await;
                 if let Err(error) = &opened {
                     tracing::error!(lane = %key, %error, "lane cannot be opened");
+                } else {
+                    // The last worker may have ended because of a job in this lane.
+                    unreadable::clear_lane(&key, unreadable::OPENING, &cx).await;
                 }
                 Chore::Opened { lane, ready: opened.is_ok() }
             });
@@ -448,7 +451,7 @@ impl Dispatcher {
         for key in self.board.keys() {
             let cx = self.cx.clone();
             self.chores.spawn(async move {
-                unreadable::clear_lane(&key, &cx).await;
+                unreadable::clear_lane(&key, unreadable::LOST, &cx).await;
                 Chore::Inspected
             });
         }

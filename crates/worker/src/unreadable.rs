@@ -12,10 +12,15 @@ use tollgate_types::{Class, ErrorCode, JobId, JobResult, JobSpec, LaneKey, Resul
 use crate::dispatch::Context;
 use crate::reply;
 
-/// Looks through the leased jobs of a lane for such that cannot be read, and ends them.
-pub(crate) async fn clear_lane(lane: &LaneKey, cx: &Context) {
+/// After a lost connection: as many leased jobs as a lane can reasonably have.
+pub(crate) const LOST: u64 = 5_000;
+/// Before the first pull: what ended the last worker was never acked, so it is among the oldest.
+pub(crate) const OPENING: u64 = 256;
+
+/// Looks through the oldest leased jobs of a lane for such that cannot be read, and ends them.
+pub(crate) async fn clear_lane(lane: &LaneKey, leased_max: u64, cx: &Context) {
     let message = "the message headers cannot be read; send UTF-8 lines of the form `Name: value`";
-    match quarantine::inspect(&cx.connection, lane).await {
+    match quarantine::inspect(&cx.connection, lane, leased_max).await {
         Ok(found) => end_all(lane, &found, ErrorCode::BadHeader, message, cx).await,
         Err(error) => tracing::warn!(%lane, %error, "lane not inspected"),
     }

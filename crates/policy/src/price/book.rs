@@ -1,6 +1,6 @@
 //! The price table: vendors' list prices that ship with the program, and the operator's own on top.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Price, PriceError, PriceSpec, TierSpec};
 
@@ -14,8 +14,15 @@ above_prompt_tokens,above_input,above_cache_read,above_cache_write,above_output"
 #[derive(Clone, Debug, Default)]
 pub struct PriceBook {
     version: String,
-    list: HashMap<String, HashMap<String, Price>>,
+    list: BTreeMap<String, VendorList>,
     overrides: HashMap<String, HashMap<String, Price>>,
+}
+
+/// A vendor's models: each with its price, and in the order of the table.
+#[derive(Clone, Debug, Default)]
+struct VendorList {
+    prices: HashMap<String, Price>,
+    order: Vec<String>,
 }
 
 /// Why a text is not a price table.
@@ -78,10 +85,12 @@ impl PriceBook {
             Some((_, HEADER)) => {}
             other => return Err(BookError::Header { line: other.map_or(2, |(line, _)| line) }),
         }
-        let mut list: HashMap<String, HashMap<String, Price>> = HashMap::new();
+        let mut list: BTreeMap<String, VendorList> = BTreeMap::new();
         for (line, row) in lines {
             let (vendor, model, price) = read_row(line, row, version)?;
-            if list.entry(vendor.to_owned()).or_default().insert(model.to_owned(), price).is_some() {
+            let models = list.entry(vendor.to_owned()).or_default();
+            models.order.push(model.to_owned());
+            if models.prices.insert(model.to_owned(), price).is_some() {
                 return Err(BookError::Duplicate { line, vendor: vendor.to_owned(), model: model.to_owned() });
             }
         }
@@ -95,7 +104,17 @@ impl PriceBook {
 
     /// How many models the table prices, without the operator's own.
     pub fn len(&self) -> usize {
-        self.list.values().map(HashMap::len).sum()
+        self.list.values().map(|models| models.order.len()).sum()
+    }
+
+    /// Every vendor in the table, by name.
+    pub fn vendors(&self) -> impl Iterator<Item = &str> {
+        self.list.keys().map(String::as_str)
+    }
+
+    /// The models that the table prices for a vendor, in its order; none for a vendor that it does not know.
+    pub fn models(&self, vendor: &str) -> impl Iterator<Item = &str> {
+        self.list.get(vendor).into_iter().flat_map(|models| models.order.iter().map(String::as_str))
     }
 
     /// Whether the table prices nothing.
@@ -116,7 +135,7 @@ impl PriceBook {
     /// that the provider is priced as. A model of another vendor never lends its price, whatever its name.
     pub fn price(&self, provider: &str, prices_as: Option<&str>, model: &str) -> Option<&Price> {
         let own = self.overrides.get(provider).and_then(|models| models.get(model));
-        own.or_else(|| self.list.get(prices_as?)?.get(model))
+        own.or_else(|| self.list.get(prices_as?)?.prices.get(model))
     }
 }
 

@@ -131,7 +131,10 @@ async fn all(stream: &Stream<Info>) -> Result<Vec<Letter>, Failure> {
             let none = HeaderMap::new();
             let headers = message.headers.as_ref().unwrap_or(&none);
             // Without its payload, a message says how long that is.
-            let bytes = headers.get("Nats-Msg-Size").and_then(|size| size.as_str().parse().ok()).unwrap_or(message.payload.len());
+            let bytes = headers
+                .get("Nats-Msg-Size")
+                .and_then(|size| size.as_str().parse().ok())
+                .unwrap_or(message.payload.len());
             letters.push(Letter::new(info.stream_sequence, info.published.into(), &message.subject, headers, bytes));
             pending = info.pending;
         }
@@ -158,7 +161,10 @@ struct Shown {
 }
 
 async fn show(stream: &Stream<Info>, which: &str, with_body: bool, cx: &Cx) -> Outcome {
-    let absent = || Failure::new(Code::Failed, format!("there is no dead letter '{which}'")).try_this("look at `tollgate dead list`");
+    let absent = || {
+        Failure::new(Code::Failed, format!("there is no dead letter '{which}'"))
+            .try_this("look at `tollgate dead list`")
+    };
     let seq = match which.parse::<u64>() {
         Ok(seq) => seq,
         Err(_) => {
@@ -172,9 +178,10 @@ async fn show(stream: &Stream<Info>, which: &str, with_body: bool, cx: &Cx) -> O
         use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
         if error.kind() == Kind::NoMessageFound { absent() } else { unread(&error) }
     })?;
-    let headers = message.headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
-    });
+    let headers = message
+        .headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())));
     let text = String::from_utf8(message.payload.to_vec()).ok();
     let bytes = message.payload.len();
     let shown = Shown {

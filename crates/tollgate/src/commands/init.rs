@@ -3,13 +3,12 @@
 
 use async_nats::jetstream;
 use serde::Serialize;
-use tollgate_queue::streams::{Change, InitError, ensure};
+use tollgate_queue::streams::{self, Change, InitError, Planned};
 use tollgate_queue::teams::{TeamRecord, Teams};
 use tollgate_types::Team;
 use tollgate_usage::{Schema, SchemaError};
 
 use super::Cx;
-use super::doctor::drift;
 use crate::config::{Config, build};
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
@@ -62,18 +61,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
 }
 
 async fn streams(context: &jetstream::Context, config: &Config) -> Result<Vec<Step>, Failure> {
-    let changes = ensure(context, &build::limits(config)).await.map_err(|error| {
-        let code = if matches!(error, InitError::WouldLower { .. }) { Code::Usage } else { Code::Nats };
-        let failure = Failure::new(code, "the streams are not as wanted").because(&error);
-        match error {
-            InitError::WouldLower { .. } => {
-                failure.try_this("raise the limit in [streams], or lower the stream by hand with `nats stream edit`")
-            }
-            InitError::Server { .. } => {
-                failure.try_this("check that JetStream is enabled and has room: `tollgate doctor`")
-            }
-        }
-    })?;
+    let changes = streams::ensure(context, &build::limits(config)).await.map_err(|error| refused(&error))?;
     let step = |change| match change {
         Change::Created(name) => Step::new("stream", name, "created", ""),
         Change::Updated(name, what) => Step::new("stream", name, "updated", what.join(", ")),
@@ -83,15 +71,26 @@ async fn streams(context: &jetstream::Context, config: &Config) -> Result<Vec<St
 }
 
 async fn would_ensure(context: &jetstream::Context, config: &Config) -> Result<Vec<Step>, Failure> {
-    let found = drift::find(context, &build::limits(config)).await?;
-    Ok(found
-        .into_iter()
-        .map(|(name, drift)| match drift {
-            drift::Drift::Missing => Step::new("stream", name, "would be created", ""),
-            drift::Drift::Differs(what) => Step::new("stream", name, "would be updated or refused", what.join(", ")),
-            drift::Drift::None => Step::new("stream", name, "unchanged", ""),
-        })
-        .collect())
+    let planned = streams::plan(context, &build::limits(config)).await.map_err(|error| refused(&error))?;
+    let step = |Planned { name, step }: Planned| match step {
+        streams::Step::Create => Step::new("stream", name, "would be created", ""),
+        streams::Step::Raise(what) => Step::new("stream", name, "would be updated", what.join(", ")),
+        streams::Step::Refuse(what) => Step::new("stream", name, "would be refused", what.join(", ")),
+        streams::Step::Keep => Step::new("stream", name, "unchanged", ""),
+    };
+    Ok(planned.into_iter().map(step).collect())
+}
+
+/// Why the streams could not be brought to what is wanted, with what to do.
+pub(super) fn refused(error: &InitError) -> Failure {
+    match error {
+        InitError::WouldLower { .. } => Failure::new(Code::Usage, "the streams are not as wanted")
+            .because(error)
+            .try_this("raise the limit in [streams], or lower the stream by hand with `nats stream edit`"),
+        InitError::Server { .. } => Failure::new(Code::Nats, "the streams are not as wanted")
+            .because(error)
+            .try_this("check that JetStream is enabled, has room, and that we may use its API: `tollgate doctor`"),
+    }
 }
 
 async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {

@@ -4,7 +4,7 @@ use tollgate_client::WaitError;
 use tollgate_types::{JobId, JobResult};
 
 use super::Cx;
-use super::submit::producer;
+use super::submit::Access;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, Format, Output};
 
@@ -35,8 +35,9 @@ enum Command {
 pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
     let Command::Get { id, team } = &args.command;
-    let producer = producer(team.as_ref(), cx, "tollgate job").await?;
-    match producer.result(id).await.map_err(|error| unanswered(&error))? {
+    let access = Access::open(team.as_ref(), cx, "tollgate job").await?;
+    let found = async { access.producer.result(id).await.map_err(|error| unanswered(&error)) };
+    match access.unless_refused(found).await? {
         Some(line) => {
             print(&line, &cx.output)?;
             Ok(Code::Ok)
@@ -44,7 +45,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         None => {
             output::say(format_args!(
                 "no result yet for {id} of team {}; it may wait, run, be unknown, or be older than results are kept",
-                producer.team()
+                access.producer.team()
             ));
             Ok(Code::Timeout)
         }
@@ -77,7 +78,8 @@ pub(super) fn print(line: &[u8], output: &Output) -> Result<(), Failure> {
 fn facts(result: &JobResult, output: &Output) -> String {
     let facts = &result.tollgate;
     let mut table = output.table(&["fact", "value"]);
-    let served = facts.provider.iter().zip(&facts.model).map(|(provider, model)| format!("{model} at {provider}")).next();
+    let served =
+        facts.provider.iter().zip(&facts.model).map(|(provider, model)| format!("{model} at {provider}")).next();
     let tokens = format!("{} in, {} out", facts.tokens.prompt(), facts.tokens.completion());
     let rows = [
         ("job", Some(result.id.to_string())),
@@ -89,7 +91,11 @@ fn facts(result: &JobResult, output: &Output) -> String {
         ("answered by", served),
         ("tokens", Some(tokens)),
         ("cost", Some(facts.cost_nanousd.to_string())),
-        ("may have cost", (facts.unknown_attempts > 0).then(|| format!("up to {} more in {} lost run(s)", facts.unknown_nanousd, facts.unknown_attempts))),
+        (
+            "may have cost",
+            (facts.unknown_attempts > 0)
+                .then(|| format!("up to {} more in {} lost run(s)", facts.unknown_nanousd, facts.unknown_attempts)),
+        ),
         ("accepted", Some(facts.accepted_at.clone())),
         ("queued", Some(format!("{} ms", facts.queued_ms))),
         ("took", Some(format!("{} ms", facts.latency_ms))),
@@ -111,7 +117,11 @@ fn attempts(result: &JobResult, output: &Output) -> String {
     }
     let mut table = output.table(&["call", "provider", "model", "outcome", "http", "ms", "cost"]);
     for (at, call) in result.tollgate.attempts.iter().enumerate() {
-        let outcome = if call.error.is_empty() { call.outcome.as_str().to_owned() } else { format!("{}: {}", call.outcome.as_str(), call.error) };
+        let outcome = if call.error.is_empty() {
+            call.outcome.as_str().to_owned()
+        } else {
+            format!("{}: {}", call.outcome.as_str(), call.error)
+        };
         let http = if call.http_status == 0 { "–".to_owned() } else { call.http_status.to_string() };
         let (ms, cost) = (call.latency_ms.to_string(), call.cost_nanousd.to_string());
         table.add_row([(at + 1).to_string(), call.provider.clone(), call.model.clone(), outcome, http, ms, cost]);
@@ -148,10 +158,14 @@ mod tests {
 
     #[test]
     fn answers_are_texts_or_else_what_the_model_did() {
-        let check = |body: &str, expected: Option<&str>| assert_eq!(answer(&result(body)).as_deref(), expected, "{body}");
+        let check =
+            |body: &str, expected: Option<&str>| assert_eq!(answer(&result(body)).as_deref(), expected, "{body}");
         check(r#"{"choices":[{"message":{"content":"yes"}}]}"#, Some("yes"));
         check(r#"{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}"#, Some("a\nb"));
-        check(r#"{"choices":[{"message":{"content":null,"tool_calls":[]}}]}"#, Some(r#"{"content":null,"tool_calls":[]}"#));
+        check(
+            r#"{"choices":[{"message":{"content":null,"tool_calls":[]}}]}"#,
+            Some(r#"{"content":null,"tool_calls":[]}"#),
+        );
         check("{}", None);
     }
 

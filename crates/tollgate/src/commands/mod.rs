@@ -1,12 +1,20 @@
 //! The commands, one file each.
 
 pub mod config;
+pub mod dead;
+pub mod demo;
 pub mod dev;
 pub mod doctor;
 pub mod embedded_clickhouse;
 pub mod init;
+pub mod job;
+pub mod reconcile;
 pub mod serve;
 pub mod sim_provider;
+pub mod span;
+pub mod submit;
+pub mod team;
+pub mod usage;
 
 use crate::config::{Loaded, Overrides, load};
 use crate::env::Env;

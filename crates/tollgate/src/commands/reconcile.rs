@@ -44,7 +44,8 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     let store = connect::clickhouse(&loaded.config)?;
     if args.wait {
         let state = State::open(&context).await;
-        let state = state.map_err(|error| Failure::new(Code::Nats, "the sink's progress cannot be read").because(&error))?;
+        let state =
+            state.map_err(|error| Failure::new(Code::Nats, "the sink's progress cannot be read").because(&error))?;
         let last = log.bounds().await.map_err(books::unread)?.last;
         books::catch_up(&state, &log, last, args.timeout.0).await?;
     }
@@ -58,7 +59,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         Unread::Store(error) => connect::clickhouse_failure(&loaded.config, &error),
     };
     let (books, range) = reader.read(asked).await.map_err(unread)?;
-    output::say(format_args!("compared {} results and records of {}", books.log.records, span::in_words(range)));
+    output::say(format_args!("compared {} records: {}", books.log.records, span::in_words(range)));
     if books.log.strays > 0 {
         output::say(format_args!("{} message(s) in the stream are no records and count nowhere", books.log.strays));
     }
@@ -90,7 +91,10 @@ impl Reader<'_> {
         }
         output::say("results keep arriving; comparing the hours before this one (stop the traffic to compare it too)");
         let now = span::now();
-        let past = HourRange::covering(UnixMillis(whole.from_seconds() * 1000), UnixMillis(now.0 - now.0.rem_euclid(3_600_000)));
+        let past = HourRange::covering(
+            UnixMillis(whole.from_seconds() * 1000),
+            UnixMillis(now.0 - now.0.rem_euclid(3_600_000)),
+        );
         Ok((self.once(past).await?.0, past))
     }
 
@@ -189,9 +193,17 @@ fn print(books: &Books, cx: &Cx) -> Result<(), Failure> {
     };
     cx.output.record(&report, |report| {
         let mut table = cx.output.table(&["book", "jobs", "calls", "tokens", "cost"]);
-        for (name, sum) in [("results", &report.results), ("ClickHouse raw", &report.raw), ("ClickHouse rollup", &report.rollup)] {
+        for (name, sum) in
+            [("results", &report.results), ("ClickHouse raw", &report.raw), ("ClickHouse rollup", &report.rollup)]
+        {
             let cost = tollgate_types::NanoUsd(sum.cost_nanousd).to_string();
-            table.add_row([name.to_owned(), sum.jobs.to_string(), sum.attempts.to_string(), sum.tokens.total().to_string(), cost]);
+            table.add_row([
+                name.to_owned(),
+                sum.jobs.to_string(),
+                sum.attempts.to_string(),
+                sum.tokens.total().to_string(),
+                cost,
+            ]);
         }
         format!("{}\n\n{}", table.trim_fmt(), verdict(&books.differences))
     })

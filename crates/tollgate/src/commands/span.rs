@@ -51,6 +51,9 @@ pub fn in_words(range: HourRange) -> String {
         return "all time".to_owned();
     }
     let at = |seconds: i64| UnixMillis(seconds.saturating_mul(1000)).to_rfc3339();
+    if range.to_seconds() == HourRange::ALL.to_seconds() {
+        return format!("all since {}", at(range.from_seconds()));
+    }
     format!("{} to {}, whole hours", at(range.from_seconds()), at(range.to_seconds()))
 }
 
@@ -79,7 +82,11 @@ mod tests {
             assert_eq!((hours.from_seconds(), hours.to_seconds()), expected);
         };
         check(Span::default(), 30 * HOUR, (6 * 3600, 31 * 3600));
-        check(Span { since: Some(Period::parse("90m").expect("a duration")), ..Span::default() }, 30 * HOUR, (28 * 3600, 31 * 3600));
+        check(
+            Span { since: Some(Period::parse("90m").expect("a duration")), ..Span::default() },
+            30 * HOUR,
+            (28 * 3600, 31 * 3600),
+        );
         let (from, to) = (Some(UnixMillis(HOUR)), Some(UnixMillis(2 * HOUR)));
         check(Span { from, to, ..Span::default() }, 30 * HOUR, (3600, 7200));
     }

@@ -111,7 +111,10 @@ async fn add(args: &AddArgs, connection: &Connection, teams: &Teams, cx: &Cx) ->
     cx.output.record(&added, |added| {
         let first = format!("{}: {change}, weight {}", added.team, added.weight);
         match &added.account {
-            Some(account) => format!("# {first}; workers know it now. What is left is its account in the server:\n{}", account.nats_config),
+            Some(account) => format!(
+                "# {first}; workers know it now. What is left is its account in the server:\n{}",
+                account.nats_config
+            ),
             None => first,
         }
     })?;

@@ -43,13 +43,14 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     let wanted = |filter: &Option<String>, value: &str| filter.as_ref().is_none_or(|wanted| wanted == value);
     let found = found.into_iter().filter(|row| wanted(&args.team, &row.team) && wanted(&args.model, &row.model));
     let lines: Vec<Line> = found.map(Line::from).collect();
-    output::say(format_args!("{}", span::in_words(range)));
+    let nothing = if lines.is_empty() { ": nothing was used" } else { "" };
+    output::say(format_args!("{}{nothing}", span::in_words(range)));
     cx.output.records(&lines, &HEADER, Line::row)?;
     Ok(Code::Ok)
 }
 
 /// What a team did with a model, as it is printed. Money is whole nano-dollars.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Line {
     team: String,
     model: String,
@@ -70,6 +71,21 @@ pub(crate) struct Line {
 /// The columns of the table.
 pub(crate) const HEADER: [&str; 10] =
     ["team", "model", "jobs", "ended", "calls", "tokens in", "tokens out", "cost", "avg ms", "p95 ms"];
+
+impl Line {
+    /// The line of the sums. Latencies are left out: a mean of means would be none.
+    pub(crate) fn total(lines: &[Line]) -> Line {
+        let mut total = Line { team: "total".to_owned(), ..Line::default() };
+        for line in lines {
+            total.jobs += line.jobs;
+            line.by_status.iter().for_each(|(status, jobs)| *total.by_status.entry(status).or_default() += jobs);
+            total.attempts += line.attempts;
+            total.tokens += line.tokens;
+            total.cost_nanousd += line.cost_nanousd;
+        }
+        total
+    }
+}
 
 impl From<TeamModelUsage> for Line {
     fn from(usage: TeamModelUsage) -> Self {
@@ -94,14 +110,23 @@ impl From<TeamModelUsage> for Line {
 }
 
 impl Line {
+    /// The tokens of all calls.
+    pub(crate) fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+
     /// The cells of the table.
     pub(crate) fn row(&self) -> Vec<String> {
         let ms = |latency: Option<f64>| latency.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0}"));
         vec![
             self.team.clone(),
-            if self.model.is_empty() { "–".to_owned() } else { self.model.clone() },
+            self.model.clone(),
             self.jobs.to_string(),
-            ends(Status::ALL.iter().map(|status| (status.as_str(), self.by_status.get(status.as_str()).copied().unwrap_or(0)))),
+            ends(
+                Status::ALL
+                    .iter()
+                    .map(|status| (status.as_str(), self.by_status.get(status.as_str()).copied().unwrap_or(0))),
+            ),
             self.attempts.to_string(),
             self.tokens.prompt().to_string(),
             self.tokens.completion().to_string(),
@@ -114,7 +139,8 @@ impl Line {
 
 /// How jobs ended, in words: `198 succeeded, 2 failed`.
 pub(crate) fn ends<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
-    let some: Vec<String> = counts.filter(|(_, jobs)| *jobs > 0).map(|(status, jobs)| format!("{jobs} {status}")).collect();
+    let some: Vec<String> =
+        counts.filter(|(_, jobs)| *jobs > 0).map(|(status, jobs)| format!("{jobs} {status}")).collect();
     if some.is_empty() { "–".to_owned() } else { some.join(", ") }
 }
 
@@ -126,6 +152,19 @@ fn tenths(ms: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn totals_add_up_and_have_no_latency() {
+        let line = |jobs, cost| Line {
+            jobs,
+            by_status: [("succeeded", jobs)].into(),
+            cost_nanousd: cost,
+            avg_latency_ms: Some(5.0),
+            ..Line::default()
+        };
+        let row = Line::total(&[line(2, 3), line(5, 7)]).row();
+        assert_eq!(row, ["total", "", "7", "7 succeeded", "0", "0", "0", "$0.000000010", "–", "–"]);
+    }
 
     #[test]
     fn a_line_has_exact_money_and_no_column_of_zeros() {
@@ -144,7 +183,8 @@ mod tests {
             avg_latency_ms: Some(210.04),
             p95_latency_ms: None,
         });
-        let expected = ["search", "m", "200", "198 succeeded, 2 failed", "205", "100", "10", "$0.000041250", "210", "–"];
+        let expected =
+            ["search", "m", "200", "198 succeeded, 2 failed", "205", "100", "10", "$0.000041250", "210", "–"];
         assert_eq!(line.row(), expected);
         let json = serde_json::to_value(&line).expect("it serialises");
         assert_eq!((&json["cost_nanousd"], &json["by_status"]["succeeded"]), (&41_250.into(), &198.into()));

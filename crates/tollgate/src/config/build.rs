@@ -58,6 +58,7 @@ pub fn clickhouse(config: &Config) -> ClickHouseConfig {
         database: clickhouse.database.clone(),
         user: clickhouse.user.clone(),
         password: clickhouse.password.share(),
+        tls_ca: clickhouse.tls_ca.clone(),
         ..ClickHouseConfig::new(clickhouse.url.clone())
     }
 }

@@ -137,6 +137,9 @@ pub struct ClickHouse {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+    /// The authority that signed the server's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
 }
 
 impl Default for ClickHouse {
@@ -146,6 +149,7 @@ impl Default for ClickHouse {
             database: "tollgate".into(),
             user: "default".into(),
             password: Secret::default(),
+            tls_ca: None,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use tollgate_policy::price::Price;
-use tollgate_types::{JobId, JobSpec, NanoUsd, UsageEvent};
 use tollgate_types::event::EventKind;
+use tollgate_types::{JobId, JobSpec, NanoUsd, UsageEvent};
 
 /// What a job can cost at most, with the numbers that it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,18 +99,8 @@ impl Guard {
     }
 
     /// The most that can have been spent when everything under way has ended.
-    pub(super) fn worst(&self) -> NanoUsd {
+    fn worst(&self) -> NanoUsd {
         self.spent + self.held
-    }
-
-    /// What was spent so far.
-    pub(super) fn spent(&self) -> NanoUsd {
-        self.spent
-    }
-
-    /// The cap.
-    pub(super) fn cap(&self) -> NanoUsd {
-        self.cap
     }
 }
 
@@ -153,7 +143,7 @@ mod tests {
         assert_eq!(guard.admit(&id("2"), NanoUsd(40)), Say::Submit, "exactly the cap still fits");
         assert_eq!(guard.admit(&id("3"), NanoUsd(40)), Say::Wait);
         guard.book(&ended("1", 5));
-        assert_eq!((guard.spent(), guard.worst()), (NanoUsd(5), NanoUsd(45)));
+        assert_eq!((guard.spent, guard.worst()), (NanoUsd(5), NanoUsd(45)));
         assert_eq!(guard.admit(&id("3"), NanoUsd(40)), Say::Submit);
         guard.book(&ended("2", 40));
         guard.book(&ended("3", 40));

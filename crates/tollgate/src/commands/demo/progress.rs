@@ -33,7 +33,13 @@ impl Show {
 
     /// Shows what is fetched, how much of it, and when it is there.
     pub(super) fn fetches(&self) -> sandbox::Progress {
-        let fetch = Arc::new(Mutex::new(Fetch { show: self.clone(), what: String::new(), total: None, said: Instant::now(), bar: None }));
+        let fetch = Arc::new(Mutex::new(Fetch {
+            show: self.clone(),
+            what: String::new(),
+            total: None,
+            said: Instant::now(),
+            bar: None,
+        }));
         sandbox::Progress::new(move |event| fetch.lock().expect("no holder panics").step(event))
     }
 
@@ -41,7 +47,10 @@ impl Show {
     pub(super) fn results(&self, teams: &[(String, u64)]) -> Results {
         let style = ProgressStyle::with_template("  {prefix:<12} {bar:32} {pos:>5}/{len}  {msg}").expect("a template");
         let bar = |(team, jobs): &(String, u64)| {
-            let bar = self.bars.as_ref().map(|bars| bars.add(ProgressBar::new(*jobs).with_style(style.clone()).with_prefix(team.clone())));
+            let bar = self
+                .bars
+                .as_ref()
+                .map(|bars| bars.add(ProgressBar::new(*jobs).with_style(style.clone()).with_prefix(team.clone())));
             Line { team: team.clone(), jobs: *jobs, done: 0, bar }
         };
         Results { show: self.clone(), lines: teams.iter().map(bar).collect(), said: Instant::now() }
@@ -82,7 +91,8 @@ impl Fetch {
     fn begin(&mut self, what: String, total: Option<u64>) {
         self.end();
         (self.what, self.total, self.said) = (what, total, Instant::now());
-        let template = if total.is_some() { "  {bar:32} {bytes}/{total_bytes} {bytes_per_sec}" } else { "  {spinner} {bytes}" };
+        let template =
+            if total.is_some() { "  {bar:32} {bytes}/{total_bytes} {bytes_per_sec}" } else { "  {spinner} {bytes}" };
         let style = ProgressStyle::with_template(template).expect("a template");
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
         self.bar = self.show.bars.as_ref().map(|bars| bars.add(bar));
@@ -139,7 +149,8 @@ impl Results {
 
     fn in_words(&self) -> String {
         let (done, jobs) = self.lines.iter().fold((0, 0), |(done, jobs), line| (done + line.done, jobs + line.jobs));
-        let teams: Vec<String> = self.lines.iter().map(|line| format!("{} {}/{}", line.team, line.done, line.jobs)).collect();
+        let teams: Vec<String> =
+            self.lines.iter().map(|line| format!("{} {}/{}", line.team, line.done, line.jobs)).collect();
         format!("  results {done}/{jobs}: {}", teams.join(", "))
     }
 

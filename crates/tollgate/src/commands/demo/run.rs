@@ -10,13 +10,12 @@ use tokio::sync::Notify;
 use tollgate_client::{Producer, SubmitError};
 use tollgate_queue::commit_log::{LogEntry, Tail};
 use tollgate_types::event::EventKind;
-use tollgate_types::{AttemptOutcome, Digest, JobId, NanoUsd, Team, headers};
-use tollgate_usage::HourRange;
+use tollgate_types::{Digest, JobId, NanoUsd, Team, headers};
 
 use super::guard::{Guard, Say};
 use super::progress::Results;
 use super::workload::Planned;
-use crate::books::{self, Folded};
+use crate::books;
 use crate::exit::Failure;
 
 /// Submissions on their way at once: enough to keep the server busy, few enough that an interrupt is quick.
@@ -45,20 +44,15 @@ pub(super) struct Tally {
     pub(super) queued_ms: BTreeMap<String, Vec<u64>>,
     /// Calls to providers by how they ended.
     pub(super) calls: BTreeMap<&'static str, u64>,
-    /// The books of the results.
-    pub(super) folded: Folded,
-    /// The log's last sequence that was seen.
-    pub(super) last: u64,
     /// What each result looked like when it was heard.
     live: HashMap<JobId, HashSet<Digest>>,
     guard: Option<Guard>,
     all_submitted: bool,
+    last_result: Option<Instant>,
 }
 
 impl Tally {
     fn take(&mut self, entry: &LogEntry) {
-        self.folded.take(entry, HourRange::ALL);
-        self.last = entry.seq;
         let Ok(event) = &entry.event else { return };
         for attempt in &event.attempts {
             *self.calls.entry(attempt.outcome.as_str()).or_default() += 1;
@@ -85,11 +79,6 @@ impl Tally {
     pub(super) fn duplicated(&self) -> u64 {
         self.results.values().map(|count| count.saturating_sub(1)).sum()
     }
-
-    /// Calls that failed and whose jobs went on.
-    pub(super) fn failed_calls(&self) -> u64 {
-        self.calls.iter().filter(|(outcome, _)| **outcome != AttemptOutcome::Ok.as_str()).map(|(_, calls)| calls).sum()
-    }
 }
 
 /// A run of jobs.
@@ -109,6 +98,11 @@ impl Run {
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().expect("no holder panics")
+    }
+
+    /// When the last result was seen.
+    pub(super) fn last_result(&self) -> Option<Instant> {
+        self.tally().last_result
     }
 
     /// What was seen.
@@ -163,7 +157,9 @@ impl Run {
             Ok(_) => drop(tally.accepted.insert(id)),
             Err(error) => {
                 // One that may have been accepted may also be paid for: it stays held.
-                if !matches!(error, SubmitError::Unknown(_)) && let Some(guard) = &mut tally.guard {
+                if !matches!(error, SubmitError::Unknown(_))
+                    && let Some(guard) = &mut tally.guard
+                {
                     guard.release(&id);
                 }
                 tally.refused.push((id, error.to_string()));
@@ -178,13 +174,16 @@ impl Run {
             let batch = tail.next_batch(BATCH.0, BATCH.1).await.map_err(books::unread)?;
             for entry in &batch {
                 self.tally().take(entry);
-                if let Ok(event) = &entry.event && event.kind == EventKind::Result {
+                if let Ok(event) = &entry.event
+                    && event.kind == EventKind::Result
+                {
                     shown.one(&event.team);
                 }
             }
             shown.tick();
             if !batch.is_empty() {
                 heard = Instant::now();
+                self.tally().last_result = Some(heard);
                 self.freed.notify_one();
             }
             let (all_submitted, lost) = {
@@ -282,10 +281,11 @@ mod tests {
     fn lost_and_duplicated_are_told_by_the_log() {
         let id = |text: &str| text.parse::<JobId>().expect("an id");
         let mut tally = Tally { accepted: ["1", "2", "3"].map(id).into(), ..Tally::default() };
-        for (seq, (job, kind)) in [("1", "result"), ("2", "extra"), ("1", "result"), ("9", "result")].iter().enumerate() {
+        for (seq, (job, kind)) in [("1", "result"), ("2", "extra"), ("1", "result"), ("9", "result")].iter().enumerate()
+        {
             tally.take(&entry(seq as u64 + 1, job, kind));
         }
-        assert_eq!((tally.lost(), tally.duplicated(), tally.last), (2, 1, 4));
+        assert_eq!((tally.lost(), tally.duplicated()), (2, 1));
         assert_eq!(tally.by_status["failed"], 2, "a second result is not a second end");
         assert_eq!(tally.queued_ms["batch"], [7, 7]);
     }

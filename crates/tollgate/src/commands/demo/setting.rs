@@ -84,10 +84,12 @@ fn no_such(name: &str, config: &Config) -> Failure {
 fn real(name: &str, provider: &Provider, config: &Config) -> Result<Setting, Failure> {
     let to_table = |value: Result<Value, toml::ser::Error>| value.expect("a section was read from a file");
     let mut served = Table::new();
-    let generated = models::of_vendor("openai").map(|model| (model, model)).chain([("fast", "gpt-4o-mini"), ("smart", "gpt-4o")]);
+    let generated =
+        models::of_vendor("openai").map(|model| (model, model)).chain([("fast", "gpt-4o-mini"), ("smart", "gpt-4o")]);
     let own = build::served_as(provider).into_iter().flat_map(models::of_vendor).map(|model| (model, model));
     for (alias, model) in generated.chain(own) {
-        let deployment = Table::from_iter([("provider".to_owned(), Value::from(name)), ("model".to_owned(), model.into())]);
+        let deployment =
+            Table::from_iter([("provider".to_owned(), Value::from(name)), ("model".to_owned(), model.into())]);
         let deployments = Table::from_iter([("deployments".to_owned(), Value::Array(vec![Value::Table(deployment)]))]);
         served.insert(alias.to_owned(), Value::Table(deployments));
     }
@@ -110,11 +112,16 @@ fn real(name: &str, provider: &Provider, config: &Config) -> Result<Setting, Fai
     }
     if asked.is_empty() {
         let failure = Failure::new(Code::Usage, format!("nothing says which models {name} serves"));
-        return Err(failure.try_this(format!("add [models.<name>] deployments = [{{ provider = \"{name}\", model = \"…\" }}]")));
+        return Err(
+            failure.try_this(format!("add [models.<name>] deployments = [{{ provider = \"{name}\", model = \"…\" }}]"))
+        );
     }
     asked.truncate(1);
     let providers = Table::from_iter([(name.to_owned(), to_table(Value::try_from(provider)))]);
-    let mut overrides = Table::from_iter([("providers".to_owned(), Value::Table(providers)), ("models".to_owned(), Value::Table(served))]);
+    let mut overrides = Table::from_iter([
+        ("providers".to_owned(), Value::Table(providers)),
+        ("models".to_owned(), Value::Table(served)),
+    ]);
     if let Some(proxy) = &config.worker.proxy {
         let worker = Table::from_iter([("proxy".to_owned(), Value::from(proxy.as_str()))]);
         overrides.insert("worker".to_owned(), Value::Table(worker));

@@ -15,8 +15,11 @@ pub(super) struct Planned {
 
 /// The demo's teams, the class that each uses, its share of the jobs in percent, and the longest answer that it asks
 /// for.
-const TEAMS: [(&str, Class, u64, u64); 3] =
-    [("search", Class::Interactive, 40, 64), ("marketing", Class::Standard, 30, 160), ("batchers", Class::Batch, 30, 240)];
+const TEAMS: [(&str, Class, u64, u64); 3] = [
+    ("search", Class::Interactive, 40, 64),
+    ("marketing", Class::Standard, 30, 160),
+    ("batchers", Class::Batch, 30, 240),
+];
 
 /// The teams by name and class, in the order in which lines of a file are dealt.
 pub(super) fn teams() -> [(Team, Class); 3] {
@@ -45,11 +48,14 @@ pub(super) fn generate(seed: u64, count: usize, models: &[String], ids: &Ids) ->
 
 fn planned(n: usize, chance: &mut Chance, models: &[String], ids: &Ids) -> Planned {
     let mut share = chance.below(100);
-    let (name, class, _, tokens_max) = TEAMS.into_iter().find(|(_, _, percent, _)| {
-        let here = share < *percent;
-        share = share.saturating_sub(*percent);
-        here
-    }).expect("the shares are the whole");
+    let (name, class, _, tokens_max) = TEAMS
+        .into_iter()
+        .find(|(_, _, percent, _)| {
+            let here = share < *percent;
+            share = share.saturating_sub(*percent);
+            here
+        })
+        .expect("the shares are the whole");
     let team: Team = name.parse().expect("the demo's teams have names");
     let rare = models.len() > 1 && chance.below(4) == 0;
     let model = if rare { &models[1 + chance.index(models.len() - 1)] } else { &models[0] };
@@ -70,8 +76,18 @@ fn planned(n: usize, chance: &mut Chance, models: &[String], ids: &Ids) -> Plann
 
 const USES: [&str; 3] = ["query-rewrite", "product-copy", "ticket-summary"];
 const THINGS: [&str; 12] = [
-    "running shoes", "a garden hose", "noise-cancelling headphones", "a cast-iron pan", "a child's bicycle", "desk lamps",
-    "a rain jacket", "espresso beans", "a tent for two", "a standing desk", "hiking socks", "a bread knife",
+    "running shoes",
+    "a garden hose",
+    "noise-cancelling headphones",
+    "a cast-iron pan",
+    "a child's bicycle",
+    "desk lamps",
+    "a rain jacket",
+    "espresso beans",
+    "a tent for two",
+    "a standing desk",
+    "hiking socks",
+    "a bread knife",
 ];
 const TRAITS: [&str; 8] = ["light", "durable", "quiet", "repairable", "cheap", "waterproof", "compact", "second-hand"];
 
@@ -84,11 +100,16 @@ fn index_of(team: &str) -> usize {
 fn prompt(team: &str, n: usize, chance: &mut Chance) -> String {
     let (thing, quality) = (THINGS[chance.index(THINGS.len())], TRAITS[chance.index(TRAITS.len())]);
     match index_of(team) {
-        0 => format!("Rewrite as a search query, without explanation: I need {thing}, {quality}, under {} euros. (#{n})", 20 + chance.below(400)),
+        0 => format!(
+            "Rewrite as a search query, without explanation: I need {thing}, {quality}, under {} euros. (#{n})",
+            20 + chance.below(400)
+        ),
         1 => format!("Write two sentences of product copy for {thing}. The buyer cares that it is {quality}. (#{n})"),
         _ => {
             let days = 1 + chance.below(30);
-            format!("Summarise ticket #{n} in one sentence: the customer ordered {thing} {days} days ago, wanted it {quality}, and has not got it.")
+            format!(
+                "Summarise ticket #{n} in one sentence: the customer ordered {thing} {days} days ago, wanted it {quality}, and has not got it."
+            )
         }
     }
 }

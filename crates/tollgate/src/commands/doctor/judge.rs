@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use tollgate_queue::streams::{Planned, Step};
 
-use super::drift::Drift;
 use crate::exit::Failure;
 
 /// How bad it is.
@@ -189,17 +189,19 @@ pub fn permission(what: &str, answer: Result<(), String>) -> Finding {
 }
 
 /// Whether a stream is as the configuration wants it.
-pub fn stream(name: &str, drift: &Drift) -> Finding {
-    match drift {
-        Drift::None => Finding::ok(Area::Nats, "nats.streams", format!("{name} is as configured")),
-        Drift::Missing => {
-            Finding::fail(Area::Nats, "nats.streams", format!("{name} is missing"), "run `tollgate init`")
-        }
-        Drift::Differs(what) => Finding::warn(
+pub fn stream(planned: &Planned) -> Finding {
+    let Planned { name, step } = planned;
+    let check = "nats.streams";
+    let differs = |what: &[String]| format!("{name} differs: {}", what.join(", "));
+    match step {
+        Step::Keep => Finding::ok(Area::Nats, check, format!("{name} is as configured")),
+        Step::Create => Finding::fail(Area::Nats, check, format!("{name} is missing"), "run `tollgate init`"),
+        Step::Raise(what) => Finding::warn(Area::Nats, check, differs(what), "run `tollgate init`"),
+        Step::Refuse(what) => Finding::warn(
             Area::Nats,
-            "nats.streams",
-            format!("{name} differs: {}", what.join(", ")),
-            "run `tollgate init`, which raises limits; lower them with `nats stream edit`",
+            check,
+            differs(what),
+            "`tollgate init` lowers nothing: raise it in [streams], or lower the stream with `nats stream edit`",
         ),
     }
 }
@@ -308,15 +310,17 @@ mod tests {
 
     #[test]
     fn everything_that_is_not_well_says_what_to_do() {
+        let planned = |step| Planned { name: "S".into(), step };
         let findings = [
             (Verdict::Warn, isolation(Some("$G"))),
             (Verdict::Ok, isolation(Some("CORE"))),
             (Verdict::Warn, isolation(None)),
             (Verdict::Fail, permission("x", Err("no answer".into()))),
             (Verdict::Ok, permission("x", Ok(()))),
-            (Verdict::Fail, stream("S", &Drift::Missing)),
-            (Verdict::Warn, stream("S", &Drift::Differs(vec!["max_bytes 1 -> 2".into()]))),
-            (Verdict::Ok, stream("S", &Drift::None)),
+            (Verdict::Fail, stream(&planned(Step::Create))),
+            (Verdict::Warn, stream(&planned(Step::Raise(vec!["max_bytes 1 -> 2".into()])))),
+            (Verdict::Warn, stream(&planned(Step::Refuse(vec!["max_bytes 2 -> 1".into()])))),
+            (Verdict::Ok, stream(&planned(Step::Keep))),
             (Verdict::Ok, clock(-999)),
             (Verdict::Warn, clock(-1000)),
             (Verdict::Ok, memory(0, 2_000_000, 300)),

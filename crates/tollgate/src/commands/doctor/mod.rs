@@ -2,7 +2,6 @@
 //!
 //! Here things are found out; [`judge`] says, purely, what they mean.
 
-pub mod drift;
 pub mod judge;
 mod nats;
 mod upstream;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use serde::Deserialize;
+use tollgate_queue::streams;
 use tollgate_queue::teams::Teams;
 use tollgate_queue::{Connection, Lanes, ServerClock};
 use tollgate_types::subjects;
 
-use super::drift;
 use super::judge::{self, Area, Finding, Verdict};
 use crate::config::{Loaded, build};
 use crate::connect;
@@ -27,12 +27,12 @@ pub(super) async fn examine(loaded: &Loaded, monitoring: Option<&str>) -> Vec<Fi
     let seen = format!("nats-server {} ({}), max_payload {} bytes", info.version, info.server_name, info.max_payload);
     let mut findings = vec![Finding::ok(Area::Nats, "nats.connection", seen)];
     findings.push(judge::isolation(account(&connection).await.as_deref()));
-    let streams = match refused_api(&connection).await {
+    let seen = match refused_api(&connection).await {
         Some(refused) => vec![refused],
-        None => streams(&connection, loaded).await,
+        None => as_configured(&connection, loaded).await,
     };
-    let complete = streams.iter().all(|finding| finding.verdict != Verdict::Fail);
-    findings.extend(streams);
+    let complete = seen.iter().all(|finding| finding.verdict != Verdict::Fail);
+    findings.extend(seen);
     // What is not there refuses everybody, which says nothing about us.
     if complete {
         findings.extend(permissions(&connection).await);
@@ -148,13 +148,15 @@ async fn request(connection: &Connection, subject: String, headers: HeaderMap) -
     }
 }
 
-async fn streams(connection: &Connection, loaded: &Loaded) -> Vec<Finding> {
+async fn as_configured(connection: &Connection, loaded: &Loaded) -> Vec<Finding> {
     let context = connect::jetstream(connection);
-    let found = match drift::find(&context, &build::limits(&loaded.config)).await {
-        Ok(found) => found,
-        Err(failure) => return vec![Finding::from((Area::Nats, "nats.streams", &failure))],
+    let planned = match streams::plan(&context, &build::limits(&loaded.config)).await {
+        Ok(planned) => planned,
+        Err(error) => {
+            return vec![Finding::from((Area::Nats, "nats.streams", &super::super::init::refused(&error)))];
+        }
     };
-    let mut findings: Vec<Finding> = found.iter().map(|(name, drift)| judge::stream(name, drift)).collect();
+    let mut findings: Vec<Finding> = planned.iter().map(judge::stream).collect();
     let (results, jobs) = (subjects::RESULTS_STREAM, subjects::JOBS_STREAM);
     if let (Ok(results), Ok(jobs)) = (context.get_stream(results).await, context.get_stream(jobs).await) {
         let kept = results.cached_info();

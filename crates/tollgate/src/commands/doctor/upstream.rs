@@ -35,41 +35,23 @@ pub(super) fn in_words(error: reqwest::Error) -> String {
 pub(super) async fn clickhouse(loaded: &Loaded) -> Vec<Finding> {
     let config = &loaded.config;
     let seen = match connect::clickhouse(config) {
-        Ok(store) => store.version().await.map_err(|error| connect::clickhouse_failure(config, &error)),
+        Ok(store) => match store.version().await {
+            Ok(version) => Ok((version, store.schema_version().await)),
+            Err(error) => Err(connect::clickhouse_failure(config, &error)),
+        },
         Err(failure) => Err(failure),
     };
     match seen {
-        Ok(version) => {
-            let schema = match schema_version(loaded).await {
+        Ok((version, schema)) => {
+            let schema = match schema {
                 Ok(found) => judge::schema(found, Schema::VERSION),
-                Err(why) => {
-                    Finding::fail(Area::Upstream, "clickhouse.schema", why, "allow our user to read our database")
+                Err(error) => {
+                    Finding::from((Area::Upstream, "clickhouse.schema", &connect::clickhouse_failure(config, &error)))
                 }
             };
             vec![Finding::ok(Area::Upstream, "clickhouse.connection", format!("ClickHouse {version}")), schema]
         }
         Err(failure) => vec![Finding::from((Area::Upstream, "clickhouse.connection", &failure))],
-    }
-}
-
-/// ClickHouse's codes for a database or a table that does not exist.
-const ABSENT: [&str; 2] = ["81", "60"];
-
-async fn schema_version(loaded: &Loaded) -> Result<Option<u32>, String> {
-    let clickhouse = &loaded.config.clickhouse;
-    let asked = client()?
-        .post(&clickhouse.url)
-        .header("X-ClickHouse-User", &clickhouse.user)
-        .header("X-ClickHouse-Key", clickhouse.password.expose())
-        .body(format!("SELECT max(version) FROM {}.schema_migrations", clickhouse.database));
-    let answer = asked.send().await.map_err(in_words)?;
-    let code =
-        answer.headers().get("X-ClickHouse-Exception-Code").and_then(|code| code.to_str().ok()).map(str::to_owned);
-    let text = answer.text().await.map_err(in_words)?;
-    match code {
-        None => Ok(text.trim().parse().ok().filter(|&version| version > 0)),
-        Some(code) if ABSENT.contains(&code.as_str()) => Ok(None),
-        Some(_) => Err(text.lines().next().unwrap_or_default().chars().take(200).collect()),
     }
 }
 

@@ -23,7 +23,12 @@ pub(super) fn prompt() -> Result<String, Failure> {
 /// The lines of a file, or of standard input for `-`. Nothing is submitted if one of them is no job.
 pub(super) fn lines(path: &Path) -> Result<Vec<Bytes>, Failure> {
     checked(&Bytes::from(all(path)?)).map_err(|problems| {
-        let what = format!("{} line(s) of {} are no jobs; nothing was submitted\n{}", problems.len(), path.display(), shown(&problems));
+        let what = format!(
+            "{} line(s) of {} are no jobs; nothing was submitted\n{}",
+            problems.len(),
+            path.display(),
+            shown(&problems)
+        );
         Failure::new(Code::Usage, what)
     })
 }
@@ -55,7 +60,8 @@ fn checked(text: &Bytes) -> Result<Vec<Bytes>, Vec<String>> {
 }
 
 fn all(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: std::io::Error| Failure::new(Code::Usage, format!("cannot read {}", path.display())).because(&error);
+    let failed =
+        |error: std::io::Error| Failure::new(Code::Usage, format!("cannot read {}", path.display())).because(&error);
     let mut bytes = Vec::new();
     let mut reader: Box<dyn std::io::Read> = match path.to_str() {
         Some("-") => Box::new(std::io::stdin().lock()),
@@ -63,7 +69,10 @@ fn all(path: &Path) -> Result<Vec<u8>, Failure> {
     };
     reader.by_ref().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Failure::new(Code::Usage, format!("{} has more than {FILE_BYTES_MAX} bytes; split it", path.display())));
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{} has more than {FILE_BYTES_MAX} bytes; split it", path.display()),
+        ));
     }
     Ok(bytes)
 }

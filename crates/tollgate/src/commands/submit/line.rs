@@ -66,7 +66,8 @@ impl FromStr for Deadline {
             return Ok(Deadline::In(period));
         }
         let at = OffsetDateTime::parse(text, &Rfc3339);
-        at.map(|at| Deadline::At(at.into())).map_err(|_| format!("'{text}' is neither a duration such as 30s nor an RFC 3339 time"))
+        at.map(|at| Deadline::At(at.into()))
+            .map_err(|_| format!("'{text}' is neither a duration such as 30s nor an RFC 3339 time"))
     }
 }
 
@@ -105,7 +106,10 @@ mod tests {
         let job = JobSpec::decode(&wish.line(), 4096).expect("a job");
         assert_eq!((job.request.model.as_str(), job.request.max_tokens), ("fast", Some(7)));
         assert_eq!(job.options.deadline.map(|deadline| deadline.at), wish.deadline);
-        assert_eq!((job.options.reply_to, job.options.project, job.options.user), (wish.reply_to, wish.project, wish.user));
+        assert_eq!(
+            (job.options.reply_to, job.options.project, job.options.user),
+            (wish.reply_to, wish.project, wish.user)
+        );
         assert_eq!(job.options.labels, wish.labels);
     }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use tokio::sync::watch;
 use tollgate_client::{Producer, Receipt, SubmitError};
-use tollgate_queue::Connection;
+use tollgate_queue::connect::Health;
 use tollgate_types::{Class, JobId, JobResult, Status, Team};
 
 use super::Cx;
 use super::job::{answer, unanswered};
-use crate::config::build;
 use crate::config::values::Period;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
@@ -25,7 +25,9 @@ use line::{Deadline, Label, Wish};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "With --wait the exit code says how it ended: 0 succeeded, 1 failed or expired, 5 rejected or blocked, 6 no result in time")]
+#[command(
+    after_help = "With --wait the exit code says how it ended: 0 succeeded, 1 failed or expired, 5 rejected or blocked, 6 no result in time"
+)]
 pub struct Args {
     /// The prompt; `-` reads it from standard input
     #[arg(value_name = "PROMPT", required_unless_present = "file")]
@@ -85,13 +87,13 @@ pub async fn run(args: Args, cx: &Cx) -> Outcome {
     match &args.file {
         Some(path) => {
             let lines = input::lines(path)?;
-            let producer = producer(args.team.as_ref(), cx, "tollgate submit").await?;
-            many(lines, &producer, &args, cx).await
+            let access = Access::open(args.team.as_ref(), cx, "tollgate submit").await?;
+            access.unless_refused(many(lines, &access.producer, &args, cx)).await
         }
         None => {
             let line = one_line(&args)?;
-            let producer = producer(args.team.as_ref(), cx, "tollgate submit").await?;
-            one(line, &producer, &args, cx).await
+            let access = Access::open(args.team.as_ref(), cx, "tollgate submit").await?;
+            access.unless_refused(one(line, &access.producer, &args, cx)).await
         }
     }
 }
@@ -117,18 +119,46 @@ fn one_line(args: &Args) -> Result<Bytes, Failure> {
     }
 }
 
-/// Connects as a team: its inboxes are under the prefix that its permissions ask for.
-pub(super) async fn producer(team: Option<&Team>, cx: &Cx, name: &str) -> Result<Producer, Failure> {
-    let config = cx.load()?.config;
-    let team = match team {
-        Some(team) => team.clone(),
-        None => team_of_user(config.nats.user.as_deref())?,
-    };
-    let mut config = config;
-    config.nats.inbox_prefix.get_or_insert_with(|| format!("_INBOX_{team}"));
-    let Connection { client, .. } = connect::nats(&config, name).await?;
-    tracing::debug!(url = build::nats(&config).url, "connected");
-    Ok(Producer::new(client, team))
+/// A team's producer, and what becomes of its connection.
+pub(super) struct Access {
+    pub(super) producer: Producer,
+    health: watch::Receiver<Health>,
+    user: String,
+}
+
+impl Access {
+    /// Connects as a team: its inboxes are under the prefix that its permissions ask for.
+    pub(super) async fn open(team: Option<&Team>, cx: &Cx, name: &str) -> Result<Self, Failure> {
+        let mut config = cx.load()?.config;
+        let team = match team {
+            Some(team) => team.clone(),
+            None => team_of_user(config.nats.user.as_deref())?,
+        };
+        config.nats.inbox_prefix.get_or_insert_with(|| format!("_INBOX_{team}"));
+        let connection = connect::nats(&config, name).await?;
+        let user = config.nats.user.unwrap_or_else(|| "this connection".to_owned());
+        Ok(Access { health: connection.health(), producer: Producer::new(connection.client, team), user })
+    }
+
+    /// Does `what`, unless the server says meanwhile that we may not: its refusals answer no request, so that one
+    /// would be waited for in vain.
+    pub(super) async fn unless_refused<T>(&self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let mut health = self.health.clone();
+        let refused = async {
+            // Without the connection there is nobody to refuse anything.
+            if health.wait_for(|health| health.errors > 0).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            done = what => done,
+            () = refused => {
+                let team = self.producer.team();
+                let failure = Failure::new(Code::Nats, format!("{} may not act as team {team}", self.user));
+                Err(failure.try_this(format!("connect as the user {team}, or as the broker; TOLLGATE_LOG=info shows what the server refused")))
+            }
+        }
+    }
 }
 
 fn team_of_user(user: Option<&str>) -> Result<Team, Failure> {
@@ -166,10 +196,13 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
         cx.output.record(&accepted, |accepted| accepted.id.to_string())?;
         return Ok(Code::Ok);
     }
-    let result = awaited(line, id.clone(), producer, args.class, args.timeout.0).await.map_err(|failure| match failure.code {
-        Code::Timeout => failure.try_this(format!("tollgate job get {id} --team {}", producer.team())),
-        _ => failure,
-    })?;
+    let result =
+        awaited(line, id.clone(), producer, args.class, args.timeout.0).await.map_err(|failure| {
+            match failure.code {
+                Code::Timeout => failure.try_this(format!("tollgate job get {id} --team {}", producer.team())),
+                _ => failure,
+            }
+        })?;
     let read: JobResult = read(&result)?;
     if let Some(error) = &read.error {
         output::say(format_args!("{}: {}: {}", read.tollgate.status, error.code, error.message));
@@ -186,7 +219,8 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
 }
 
 fn read(line: &[u8]) -> Result<JobResult, Failure> {
-    serde_json::from_slice(line).map_err(|error| Failure::new(Code::Failed, "the result cannot be read").because(&error))
+    serde_json::from_slice(line)
+        .map_err(|error| Failure::new(Code::Failed, "the result cannot be read").because(&error))
 }
 
 fn code_of(status: Status) -> Code {
@@ -198,7 +232,13 @@ fn code_of(status: Status) -> Code {
 }
 
 /// Submits and waits; the waiting begins first, so that nothing is missed.
-async fn awaited(line: Bytes, id: JobId, producer: &Producer, class: Class, within: Duration) -> Result<Bytes, Failure> {
+async fn awaited(
+    line: Bytes,
+    id: JobId,
+    producer: &Producer,
+    class: Class,
+    within: Duration,
+) -> Result<Bytes, Failure> {
     let mut waiting = producer.waiting(id.clone()).await.map_err(|error| unanswered(&error))?;
     let receipt = producer.submit(class, line, Some(id.clone())).await.map_err(|error| refused(&error))?;
     if receipt.duplicate {
@@ -254,6 +294,8 @@ mod tests {
     #[test]
     fn the_team_is_the_user_unless_that_is_the_broker() {
         assert_eq!(team_of_user(Some("search")).expect("a team").as_str(), "search");
-        assert!(team_of_user(Some("broker")).is_err() && team_of_user(None).is_err() && team_of_user(Some("a b")).is_err());
+        assert!(
+            team_of_user(Some("broker")).is_err() && team_of_user(None).is_err() && team_of_user(Some("a b")).is_err()
+        );
     }
 }
