@@ -74,6 +74,7 @@ pub struct Connection {
     /// The client; clones share the connection.
     pub client: Client,
     health: watch::Receiver<Health>,
+    config: Arc<NatsConfig>,
 }
 
 /// What the connection has been through.
@@ -108,7 +109,15 @@ impl Connection {
         if !client.is_server_compatible(major, minor, patch) {
             return Err(ConnectFailure::TooOld(client.server_info().version));
         }
-        Ok(Connection { client, health })
+        Ok(Connection { client, health, config: Arc::new(config.clone()) })
+    }
+
+    /// Another connection, made like this one.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn another(&self, name: &str) -> Result<Connection, ConnectFailure> {
+        Connection::open(&self.config, name).await
     }
 
     /// The largest message that the server takes, headers included, in bytes.

@@ -6,7 +6,7 @@ use tollgate_queue::Delivery;
 use tollgate_types::subjects::{self, ReplyTo};
 use tollgate_types::{Class, ErrorCode, JobSpec};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::End;
 use crate::run::Run;
 

@@ -3,7 +3,7 @@
 use tollgate_queue::Existing;
 use tollgate_types::{ErrorCode, JobId};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::End;
 use crate::identify::Identity;
 use crate::life::Unfinished;

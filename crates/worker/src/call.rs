@@ -12,8 +12,8 @@ use tollgate_types::{
 };
 
 use crate::admit;
+use crate::context::Context;
 use crate::delays::Delays;
-use crate::dispatch::Context;
 use crate::end::{End, Outcome};
 use crate::route::Route;
 use crate::routes::Priced;

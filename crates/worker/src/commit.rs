@@ -9,7 +9,7 @@ use tollgate_types::result::{JobError, Response};
 use tollgate_types::{AttemptRecord, ErrorCode, JobId, JobResult, ResultFacts, Status, UsageEvent};
 
 use crate::answered;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::{End, Outcome};
 use crate::identify::Identity;
 use crate::reply;
@@ -26,7 +26,7 @@ pub(crate) async fn commit(
 ) -> Bytes {
     // A message whose id belongs to another request is answered under an id of its own.
     if matches!(end.outcome, Outcome::Refused(ErrorCode::Conflict, _)) {
-        run.job = own_id(delivery, cx);
+        run.job = own_id(delivery, &run, cx);
     }
     loop {
         let event = event(EventKind::Result, identity, &run, unknown, &end, cx);
@@ -48,7 +48,7 @@ pub(crate) async fn commit(
                 }
                 end = answered::conflict(&run.job);
                 unknown = Unknown::default();
-                run.job = own_id(delivery, cx);
+                run.job = own_id(delivery, &run, cx);
             }
         }
     }
@@ -78,8 +78,10 @@ async fn book_beside(identity: &Identity, run: &Run, unknown: Unknown, end: &End
     cx.results.record(&event).await;
 }
 
-fn own_id(delivery: &Delivery, cx: &Context) -> JobId {
-    JobId::from_sequence(cx.lanes.stream_created_ns(), delivery.place.sequence)
+/// The id of a message whose own id belongs to another request. Should even that be taken, the run's id makes it new.
+fn own_id(delivery: &Delivery, run: &Run, cx: &Context) -> JobId {
+    let own = JobId::from_sequence(cx.lanes.stream_created_ns(), delivery.place.sequence);
+    if run.job == own { format!("{own}:{}", run.id).parse().expect("two short ids make an id") } else { own }
 }
 
 fn event(kind: EventKind, identity: &Identity, run: &Run, unknown: Unknown, end: &End, cx: &Context) -> UsageEvent {

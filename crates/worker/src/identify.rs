@@ -5,7 +5,7 @@ use tollgate_types::job::undecoded_digest;
 use tollgate_types::subjects::{self, ReplyTo};
 use tollgate_types::{Digest, ErrorCode, JobId, JobSpec, Rejection, headers};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::run::Named;
 
 /// What a delivery says of itself.

@@ -12,11 +12,13 @@ mod board;
 mod call;
 mod commit;
 mod config;
+mod context;
 mod crash;
 mod delays;
 mod dispatch;
 mod end;
 mod identify;
+mod intake;
 mod life;
 mod reply;
 mod route;
@@ -24,8 +26,10 @@ mod routes;
 mod run;
 mod suspect;
 mod unreadable;
+mod worker;
 
 pub use config::{Config, Parts};
 pub use crash::CrashPlan;
-pub use dispatch::{Worker, WorkerError, WorkerStatus};
+
 pub use routes::{ANY, Priced, Routes};
+pub use worker::{Worker, WorkerError, WorkerStatus};

@@ -12,7 +12,7 @@ use tollgate_queue::{Delivery, Settlement};
 use tracing::Instrument;
 
 use crate::answered::Answered;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::End;
 use crate::identify::Identity;
 use crate::run::{Run, Unknown};

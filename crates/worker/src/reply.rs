@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tollgate_types::subjects::ReplyTo;
 
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Copies the result. Whoever listens gets it; nobody listening is no failure, the result is kept.
 ///

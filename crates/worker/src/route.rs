@@ -3,7 +3,7 @@
 use tollgate_providers::tokens::prompt_bound;
 use tollgate_types::{ErrorCode, JobSpec, NanoUsd};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::End;
 use crate::routes::Priced;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tollgate_types::{Digest, ErrorCode, JobId};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::end::End;
 use crate::run::Run;
 

@@ -9,7 +9,7 @@ use tollgate_types::job::{VERSION, undecoded_digest};
 use tollgate_types::result::JobError;
 use tollgate_types::{Class, ErrorCode, JobId, JobResult, JobSpec, LaneKey, ResultFacts, UsageEvent, subjects};
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::reply;
 
 /// After a lost connection: as many leased jobs as a lane can reasonably have.

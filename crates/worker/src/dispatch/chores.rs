@@ -1,0 +1,179 @@
+//! What the dispatcher asks of the server on the side: counts, consumers, and a look after what went wrong.
+
+use std::time::{Duration, Instant};
+
+use tollgate_queue::Backlog;
+use tollgate_queue::teams::Teams;
+use tollgate_types::{Class, LaneKey};
+
+use super::{BUSY_FOR, COUNT_IDLE, DOUBT_EVERY, Dispatcher};
+use crate::unreadable;
+use crate::worker::WorkerStatus;
+
+/// Something that was asked of the server on the side.
+pub(super) enum Chore {
+    Counted(Option<Backlog>),
+    Cleared,
+    Opened { lane: usize, ready: bool },
+    Inspected,
+}
+
+/// While jobs flow, lanes are counted this often: 0.5 ms of work each at 300 lanes.
+const COUNT_BUSY: Duration = Duration::from_millis(25);
+/// Consumers made at a time; a hostile team can name many lanes.
+const OPENING_MAX: usize = 16;
+/// Stray lanes cleared in one go.
+const STRAYS_MAX: usize = 64;
+/// So many pulls forgotten in a row mean a connection that stands and does not deliver.
+const SILENT_PULLS_MAX: u32 = 8;
+
+impl Dispatcher {
+    pub(super) fn chore(&mut self, chore: Result<Chore, tokio::task::JoinError>) {
+        match chore {
+            Ok(Chore::Counted(Some(mut backlog))) => {
+                (self.counting, self.miscounts) = (false, 0);
+                self.clear_strays(&mut backlog);
+                let teams = self.cx.teams.clone();
+                self.board.count(&backlog, |lane| weight(lane, &teams));
+                self.open_lanes();
+            }
+            Ok(Chore::Counted(None)) => (self.counting, self.miscounts) = (false, self.miscounts.saturating_add(1)),
+            Ok(Chore::Cleared) => self.clearing = false,
+            Ok(Chore::Opened { lane, ready }) => self.board.opened(lane, ready),
+            Ok(Chore::Inspected) => {}
+            Err(error) => {
+                (self.counting, self.clearing) = (false, false);
+                tracing::error!(%error, "a chore panicked");
+            }
+        }
+    }
+
+    /// Takes lanes that get no consumer out of the count, and ends what is in them.
+    fn clear_strays(&mut self, backlog: &mut Backlog) {
+        let strays: Vec<LaneKey> = backlog.lanes.keys().filter(|lane| lane.is_stray()).cloned().collect();
+        if strays.is_empty() {
+            return;
+        }
+        backlog.lanes.retain(|lane, _| !lane.is_stray());
+        if self.clearing || self.holding().is_some() {
+            return;
+        }
+        self.clearing = true;
+        let cx = self.cx.clone();
+        self.chores.spawn(async move {
+            for lane in strays.iter().take(STRAYS_MAX) {
+                unreadable::clear_stray(lane, &cx).await;
+            }
+            Chore::Cleared
+        });
+    }
+
+    fn open_lanes(&mut self) {
+        for lane in self.board.to_open(OPENING_MAX) {
+            let (cx, key) = (self.cx.clone(), self.board.lane(lane).key.clone());
+            self.chores.spawn(async move {
+                let opened = cx.lanes.ensure(&key).await;
+                if let Err(error) = &opened {
+                    tracing::error!(lane = %key, %error, "lane cannot be opened");
+                } else {
+                    // The last worker may have ended because of a job in this lane.
+                    unreadable::clear_lane(&key, unreadable::OPENING, &cx).await;
+                }
+                Chore::Opened { lane, ready: opened.is_ok() }
+            });
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        let every = if now.duration_since(self.last_job) < BUSY_FOR { COUNT_BUSY } else { COUNT_IDLE };
+        if !self.counting && now.duration_since(self.last_count) >= every {
+            self.count(now);
+        }
+        if now.duration_since(self.last_doubt) >= DOUBT_EVERY {
+            self.last_doubt = now;
+            self.board.doubt();
+            self.write_off(now);
+            self.watch_connection();
+            self.tell();
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        self.counting = true;
+        self.last_count = now;
+        let cx = self.cx.clone();
+        self.chores.spawn(async move {
+            match cx.lanes.backlog().await {
+                Ok(backlog) => Chore::Counted(Some(backlog)),
+                Err(error) => {
+                    tracing::warn!(%error, "lanes not counted");
+                    Chore::Counted(None)
+                }
+            }
+        });
+    }
+
+    /// A restarted server forgets pulls in silence; a connection that stands and delivers nothing is made anew.
+    fn write_off(&mut self, now: Instant) {
+        let overdue: Vec<usize> = self.pulls.iter().filter(|(_, p)| p.overdue(now)).map(|(&lane, _)| lane).collect();
+        for lane in overdue {
+            if let Some(pull) = self.pulls.remove(&lane) {
+                self.board.returned(lane, pull.slots, false);
+                self.silent_pulls += 1;
+            }
+        }
+        if self.silent_pulls >= SILENT_PULLS_MAX && self.holding().is_none() {
+            self.silent_pulls = 0;
+            tracing::error!("connected to nats, but pulls are not answered; connecting anew");
+            metrics::counter!("tollgate_stalled_connections_total").increment(1);
+            let connection = self.intake.connection.clone();
+            self.chores.spawn(async move {
+                if let Err(error) = connection.renew().await {
+                    tracing::error!(%error, "cannot connect anew");
+                }
+                Chore::Inspected
+            });
+        }
+    }
+
+    /// After a lost connection: was it a message that our client cannot read?
+    fn watch_connection(&mut self) {
+        if !self.intake.came_back() {
+            return;
+        }
+        for key in self.board.keys() {
+            let cx = self.cx.clone();
+            self.chores.spawn(async move {
+                unreadable::clear_lane(&key, unreadable::LOST, &cx).await;
+                Chore::Inspected
+            });
+        }
+    }
+
+    fn tell(&self) {
+        let now = WorkerStatus {
+            running: self.lives.len(),
+            lanes: self.board.len(),
+            intake_losses: self.intake.losses(),
+            holding: self.holding(),
+        };
+        metrics::gauge!("tollgate_jobs_running").set(now.running as f64);
+        metrics::gauge!("tollgate_lanes").set(now.lanes as f64);
+        self.status.send_if_modified(|was| {
+            let changed = *was != now;
+            *was = now;
+            changed
+        });
+    }
+}
+
+fn weight(lane: &LaneKey, teams: &Teams) -> u32 {
+    let class = match lane.known_class() {
+        Some(Class::Interactive) => 16,
+        Some(Class::Standard) => 4,
+        Some(Class::Batch) | None => 1,
+    };
+    let team = teams.record(&lane.team).map_or(1, |record| record.weight);
+    class * team.clamp(1, 1000)
+}
