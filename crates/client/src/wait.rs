@@ -1,4 +1,4 @@
-//! Awaiting and looking up results: the commit itself is the notice, the kept result is the truth.
+//! Awaiting and looking up results: what is heard on the subject is a notice, the kept result is the truth.
 
 use std::time::Duration;
 
@@ -76,16 +76,13 @@ impl Waiting {
     pub async fn result(&mut self, within: Duration) -> Result<Bytes, WaitError> {
         let waiting = async {
             loop {
-                match tokio::time::timeout(LOOK_EVERY, self.subscriber.next()).await {
-                    Ok(Some(message)) if counts(&message) => return Ok(message.payload),
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Err(WaitError::Closed),
-                    // A lookup that fails now may succeed in the next round.
-                    Err(_) => {
-                        if let Ok(Some(result)) = self.producer.result(&self.id).await {
-                            return Ok(result);
-                        }
-                    }
+                // What is heard is only a notice: a run that lost the race published too. What is kept is the result.
+                if let Ok(None) = tokio::time::timeout(LOOK_EVERY, self.subscriber.next()).await {
+                    return Err(WaitError::Closed);
+                }
+                // A lookup that fails now may succeed in the next round.
+                if let Ok(Some(result)) = self.producer.result(&self.id).await {
+                    return Ok(result);
                 }
             }
         };

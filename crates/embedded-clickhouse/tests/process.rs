@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where the engine's library is kept between builds.
-#[allow(clippy::disallowed_methods, reason = "a test has no one to take the directory from")]
+use sandbox::{Locations, Progress};
+
+/// The engine, fetched where this machine does not have it yet.
 fn library() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME names the directory of the cache"));
-    let library = cache.unwrap_or_else(|| home().join(".cache")).join("tollgate/chdb-26.7.3/libchdb.so");
-    assert!(library.exists(), "these tests need the ClickHouse engine at {}", library.display());
-    library
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (locations, progress) = (Locations::from_env().unwrap(), Progress::silent());
+    runtime.block_on(sandbox::clickhouse_engine(&locations, &progress)).unwrap()
 }
 
 /// A process that is killed if its test fails before it has ended.

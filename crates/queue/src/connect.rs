@@ -15,7 +15,8 @@ pub const MINIMUM_SERVER: (i64, i64, i64) = (2, 12, 0);
 /// How to reach NATS. Secrets are never shown.
 #[derive(Clone, Debug, Default)]
 pub struct NatsConfig {
-    /// One or more server URLs, comma separated.
+    /// One or more server URLs, comma separated. A `user:password@` in the first counts where nothing below says who
+    /// we are; a lone `token@` is a token.
     pub url: String,
     /// User name, with `password`.
     pub user: Option<String>,
@@ -63,6 +64,15 @@ pub enum ConnectFailure {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// The two do not agree on TLS: a certificate is not trusted, or one of them does not speak it.
+    #[error("no TLS with NATS at {url}")]
+    Tls {
+        /// Where.
+        url: String,
+        /// Why.
+        #[source]
+        source: async_nats::ConnectError,
+    },
     /// The server is older than [`MINIMUM_SERVER`].
     #[error("nats-server {0} is too old; Tollgate needs 2.12 or newer")]
     TooOld(String),
@@ -103,7 +113,10 @@ impl Connection {
             std::future::ready(())
         });
         let servers: Vec<String> = config.url.split(',').map(|s| s.trim().to_owned()).collect();
-        let connect_error = |source| ConnectFailure::Connect { url: redacted(&config.url), source };
+        let connect_error = |source| {
+            let url = redacted(&config.url);
+            if is_tls(&source) { ConnectFailure::Tls { url, source } } else { ConnectFailure::Connect { url, source } }
+        };
         let client = options.connect(servers).await.map_err(connect_error)?;
         let (major, minor, patch) = MINIMUM_SERVER;
         if !client.is_server_compatible(major, minor, patch) {
@@ -145,6 +158,14 @@ impl Connection {
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
+}
+
+/// Whether TLS is what went wrong; the client calls most of it an error of input and output.
+fn is_tls(error: &async_nats::ConnectError) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    let rustls = io.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
+    rustls || error.kind() == async_nats::ConnectErrorKind::Tls
 }
 
 /// URLs can carry a password; it is not for logs.
@@ -191,6 +212,9 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
         .reconnect_delay_callback(reconnect_delay)
         // The lanes' wildcard inbox carries at most one message per permit; this leaves room for status messages.
         .subscription_capacity(64 * 1024);
+    if config.user.is_none() && config.token.is_none() && config.creds.is_none() && config.nkey.is_none() {
+        options = identified_by_url(options, &config.url);
+    }
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
         options = options.user_and_password(user.clone(), password.expose_secret().to_owned());
     }
@@ -217,6 +241,18 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
         options = options.custom_inbox_prefix(prefix);
     }
     Ok(options)
+}
+
+/// The client itself passes over what a URL says about us.
+fn identified_by_url(options: ConnectOptions, urls: &str) -> ConnectOptions {
+    let first = urls.split(',').next().unwrap_or_default().trim();
+    let rest = first.split_once("://").map_or(first, |(_, rest)| rest);
+    let Some((identity, _)) = rest.split('/').next().unwrap_or_default().rsplit_once('@') else { return options };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    match identity.split_once(':') {
+        Some((user, password)) => options.user_and_password(decoded(user), decoded(password)),
+        None => options.token(decoded(identity)),
+    }
 }
 
 async fn read(path: &PathBuf) -> Result<String, ConnectFailure> {

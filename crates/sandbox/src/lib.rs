@@ -27,7 +27,7 @@ mod process;
 mod progress;
 mod version;
 
-pub use clickhouse::{ClickHouse, ClickHouseOptions, ClickHouseSource, EmbeddedCommand, clickhouse};
+pub use clickhouse::{ClickHouse, ClickHouseOptions, ClickHouseSource, EmbeddedCommand, clickhouse, clickhouse_engine};
 pub use error::{Error, Tried};
 pub use locations::{Locations, NoCacheDir};
 pub use nats::{

@@ -26,13 +26,15 @@ fn nats_failure(config: &Config, error: &ConnectFailure) -> Failure {
         ConnectFailure::TooOld(_) => Failure::new(Code::Nats, format!("the NATS server at {url} cannot be used"))
             .because(error)
             .try_this("upgrade nats-server to 2.12 or newer"),
+        ConnectFailure::Tls { source, .. } => Failure::new(Code::Nats, format!("no TLS with NATS at {url}"))
+            .because(source)
+            .try_this("check tls_ca, tls_cert, tls_key and tls_required in [nats], and whether the server speaks TLS"),
         ConnectFailure::Connect { source, .. } => {
             use async_nats::ConnectErrorKind as Kind;
             let remedy = match source.kind() {
                 Kind::Authentication | Kind::AuthorizationViolation => {
                     "check user and password; `tollgate config show` says where they come from"
                 }
-                Kind::Tls => "check tls_ca, tls_cert and tls_key, and whether the server speaks TLS",
                 _ => {
                     "start nats-server, or name another with --server, NATS_URL or [nats] url; \
                       `tollgate dev` starts a whole system"

@@ -146,15 +146,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn schema_version(&self) -> Result<Option<u32>, StoreError> {
-        let there = format!("SELECT count() FROM system.tables WHERE database = '{}' AND name = ?", self.database);
-        let there = self.bootstrap.query(&there).bind("schema_migrations");
-        if within(self.timeouts.query, there.fetch_one::<u64>()).await? == 0 {
-            return Ok(None);
-        }
         let newest = format!("SELECT max(version) FROM {}.schema_migrations", self.database);
-        let newest = within(self.timeouts.query, self.bootstrap.query_raw(&newest).fetch_one::<u32>()).await?;
-        // Nothing was applied yet: the maximum of no rows.
-        Ok((newest > 0).then_some(newest))
+        match within(self.timeouts.query, self.bootstrap.query_raw(&newest).fetch_one::<u32>()).await {
+            // Zero is the maximum of no rows: nothing was applied yet.
+            Ok(newest) => Ok((newest > 0).then_some(newest)),
+            // Neither the table nor the database has to exist.
+            Err(error) if error.fault() == Fault::Schema => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Inserts a batch as one block under `token`; the same token counts once, in the table and in every rollup.

@@ -125,7 +125,7 @@ impl Board {
     }
 
     /// Up to `max` lanes with jobs and without a consumer; they count as asked from now on.
-    pub(crate) fn to_open(&mut self, max: usize) -> Vec<usize> {
+    pub(crate) fn take_unopened(&mut self, max: usize) -> Vec<usize> {
         let missing = self.lanes.iter().enumerate();
         let missing = missing.filter(|(_, lane)| lane.consumer == Consumer::Missing && lane.backlog > 0);
         let chosen: Vec<usize> = missing.map(|(at, _)| at).take(max).collect();
@@ -236,7 +236,7 @@ mod tests {
         let key = |team: &str| LaneKey { class: "batch".into(), team: team.into() };
         let lanes = lanes.iter().map(|&(team, jobs)| (key(team), jobs)).collect();
         board.count(&Backlog { lanes }, |_| 1);
-        let open = board.to_open(usize::MAX);
+        let open = board.take_unopened(usize::MAX);
         open.into_iter().for_each(|at| board.opened(at, true));
         board
     }

@@ -33,7 +33,8 @@ pub(crate) async fn call(delivery: &Delivery, job: &JobSpec, run: &Run, route: &
         let priced = &route.deployments[at];
         here += 1;
         let started_at = cx.clock.now();
-        let called = attempt(delivery, job, run, priced, attempts.len() + 1, remaining, cx).await;
+        let request = request(delivery, job, run, attempts.len() + 1, remaining);
+        let called = cx.caller.call(&priced.deployment, &request).await;
         attempts.push(book(&called, job, priced, started_at).await);
         let failure = match called.outcome {
             Ok(answer) => return answered(answer, called.request_id, attempts),
@@ -52,16 +53,14 @@ pub(crate) async fn call(delivery: &Delivery, job: &JobSpec, run: &Run, route: &
     }
 }
 
-async fn attempt(
-    delivery: &Delivery,
-    job: &JobSpec,
-    run: &Run,
-    priced: &Priced,
+fn request<'a>(
+    delivery: &'a Delivery,
+    job: &'a JobSpec,
+    run: &'a Run,
     number: usize,
     deadline_in: Option<Duration>,
-    cx: &Context,
-) -> Called {
-    let call = Call {
+) -> Call<'a> {
+    Call {
         body: &job.body,
         request: &job.request,
         traceparent: delivery.traceparent(),
@@ -70,8 +69,7 @@ async fn attempt(
         run: &run.id,
         attempt: u32::try_from(number).unwrap_or(u32::MAX),
         deadline_in,
-    };
-    cx.caller.call(&priced.deployment, &call).await
+    }
 }
 
 fn remaining(job: &JobSpec, cx: &Context) -> Option<Duration> {

@@ -13,12 +13,12 @@ mod sessions;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use embedded_clickhouse::{Config, Limits, Server};
 use futures_util::FutureExt;
+use sandbox::{Locations, Progress};
 
 use crate::http::Http;
 
@@ -33,16 +33,6 @@ fn limits() -> Limits {
         session_idle: Duration::from_secs(30),
         ..Limits::default()
     }
-}
-
-/// Where the engine's library is kept between builds.
-#[allow(clippy::disallowed_methods, reason = "a test has no one to take the directory from")]
-fn library() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME names the directory of the cache"));
-    let library = cache.unwrap_or_else(|| home().join(".cache")).join("tollgate/chdb-26.7.3/libchdb.so");
-    assert!(library.exists(), "these tests need the ClickHouse engine at {}", library.display());
-    library
 }
 
 /// What a case gets: the server's address, and a database that is its own.
@@ -108,12 +98,13 @@ fn the_engine_serves_clickhouses_http_interface() {
 }
 
 async fn all_cases() {
+    let library = sandbox::clickhouse_engine(&Locations::from_env().unwrap(), &Progress::silent()).await.unwrap();
     let data = tempfile::tempdir().unwrap();
     let config = Config {
         user: USER.to_owned(),
         password: Some(PASSWORD.into()),
         limits: limits(),
-        ..Config::new(library(), data.path().join("data"))
+        ..Config::new(library, data.path().join("data"))
     };
     let server = Server::start(config.clone()).await.unwrap();
 

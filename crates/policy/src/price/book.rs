@@ -113,7 +113,7 @@ impl PriceBook {
     }
 
     /// The models that the table prices for a vendor, in its order; none for a vendor that it does not know.
-    pub fn models(&self, vendor: &str) -> impl Iterator<Item = &str> {
+    pub fn models<'a>(&'a self, vendor: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         self.list.get(vendor).into_iter().flat_map(|models| models.order.iter().map(String::as_str))
     }
 
@@ -194,7 +194,8 @@ mod tests {
         assert_eq!(book.len(), 76);
         assert!(!book.is_empty());
         for (vendor, models) in &book.list {
-            for (model, price) in models {
+            for model in &models.order {
+                let price = &models.prices[model];
                 assert_eq!(price.version(), book.version());
                 for tier in price.tiers() {
                     assert!(tier.input > 0, "{vendor} {model} would be free");
@@ -206,6 +207,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_model_of_the_table_is_named_under_its_vendor_in_the_tables_order() {
+        let book = PriceBook::shipped();
+        let named: Vec<(&str, &str)> =
+            book.vendors().flat_map(|vendor| book.models(vendor).map(move |model| (vendor, model))).collect();
+        assert_eq!(named.len(), book.len());
+        assert!(named.iter().all(|(vendor, model)| book.price("", Some(vendor), model).is_some()));
+        let place = |model: &str| SHIPPED.find(&format!("\nopenai,{model},")).expect("it is in the table");
+        assert!(book.models("openai").is_sorted_by_key(place));
+        assert!(book.models("openai").any(|model| model == "gpt-4o-mini"));
+        assert_eq!(book.models("nobody").count(), 0);
     }
 
     #[test]

@@ -40,7 +40,6 @@ pub enum ClickHouseSource {
 /// [`Error::NoClickHouse`] with everything that was tried; [`Error::Locked`] when another process fetches for too
 /// long; [`Error::Io`] when the cache cannot be written.
 pub async fn clickhouse(locations: &Locations, progress: &Progress) -> Result<ClickHouseSource, Error> {
-    let started = Instant::now();
     if let Some(url) = &locations.clickhouse_url {
         return Ok(ClickHouseSource::Url(url.clone()));
     }
@@ -48,14 +47,30 @@ pub async fn clickhouse(locations: &Locations, progress: &Progress) -> Result<Cl
     if let Some(binary) = on_path(locations, &mut tried).await {
         return Ok(ClickHouseSource::Binary(binary));
     }
+    engine(locations, progress, tried).await.map(|library| ClickHouseSource::Embedded { library })
+}
+
+/// Finds or fetches the embedded engine's library, whatever else the machine has: for who runs the engine itself.
+///
+/// Cancel safety and errors are those of [`clickhouse`].
+///
+/// # Errors
+///
+/// As [`clickhouse`].
+pub async fn clickhouse_engine(locations: &Locations, progress: &Progress) -> Result<PathBuf, Error> {
+    engine(locations, progress, Vec::new()).await
+}
+
+async fn engine(locations: &Locations, progress: &Progress, mut tried: Vec<Tried>) -> Result<PathBuf, Error> {
+    let started = Instant::now();
     let library = locations.cache_dir.join(ENGINE_DIR).join(ENGINE_FILE);
     if is_there(&library) {
-        return Ok(ClickHouseSource::Embedded { library });
+        return Ok(library);
     }
     let _lock = cache::lock(&locations.cache_dir, "chdb", progress).await?;
     // Whoever held the lock may have fetched it.
     if is_there(&library) {
-        return Ok(ClickHouseSource::Embedded { library });
+        return Ok(library);
     }
     tried.push(Tried::new(format!("the cache {}", locations.cache_dir.display()), "does not hold the engine"));
     let scratch = cache::scratch(&locations.cache_dir)?;
@@ -63,7 +78,7 @@ pub async fn clickhouse(locations: &Locations, progress: &Progress) -> Result<Cl
         Ok((fetched, _scratch)) => {
             cache::publish(&fetched, &library)?;
             progress.say(Event::Done { path: library.clone(), took: started.elapsed() });
-            Ok(ClickHouseSource::Embedded { library })
+            Ok(library)
         }
         Err(failed) => {
             tried.push(failed);

@@ -5,5 +5,5 @@ mod find;
 mod npm;
 mod server;
 
-pub use find::{ClickHouseSource, clickhouse};
+pub use find::{ClickHouseSource, clickhouse, clickhouse_engine};
 pub use server::{ClickHouse, ClickHouseOptions, EmbeddedCommand};

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
@@ -161,6 +162,15 @@ impl ClickHouse {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
+    }
+
+    /// How the process ended, by itself or by us; `None` while it runs, and always for one that was given by URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Signal`] when the system refuses the question.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        self.process.as_mut().map_or(Ok(None), Process::ended)
     }
 
     /// The last lines of its log, where it was started here.
@@ -327,6 +337,7 @@ mod tests {
         assert_eq!(clickhouse.url(), "https://ch.example:8443");
         assert_eq!((clickhouse.user(), clickhouse.password()), ("ada", "p@ss"));
         assert_eq!(clickhouse.pid(), None);
+        assert!(matches!(clickhouse.ended(), Ok(None)));
         assert!(matches!(clickhouse.kill9(), Err(Error::Unsupported { doing: "kill" })));
         assert!(matches!(clickhouse.pause(), Err(Error::Unsupported { .. })));
         assert!(matches!(clickhouse.restart().await, Err(Error::Unsupported { .. })));

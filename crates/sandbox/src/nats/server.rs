@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -133,6 +134,15 @@ impl NatsServer {
     #[must_use]
     pub fn config_file(&self) -> &Path {
         &self.config_file
+    }
+
+    /// How the process ended, by itself or by us; `None` while it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Signal`] when the system refuses the question.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        self.process.ended()
     }
 
     /// The last lines of its log.

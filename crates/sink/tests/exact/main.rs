@@ -10,7 +10,7 @@ mod world;
 use std::time::Duration;
 
 use embedded_clickhouse::{Config, Server};
-use sandbox::{ClickHouseSource, Locations, Progress};
+use sandbox::{Locations, Progress};
 use tokio::time::Instant;
 use tollgate_queue::streams;
 use tollgate_sink::SinkProgress;
@@ -22,10 +22,7 @@ use world::{DEADLINE, KEY, World, limits, wait_until};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_counts_once_whatever_dies() {
     let locations = Locations::from_env().expect("a cache directory");
-    let found = sandbox::clickhouse(&locations, &Progress::silent()).await.expect("a ClickHouse");
-    let ClickHouseSource::Embedded { library } = found else {
-        panic!("this test starts the embedded engine itself; unset CLICKHOUSE_URL and take servers off PATH")
-    };
+    let library = sandbox::clickhouse_engine(&locations, &Progress::silent()).await.expect("the engine");
     let data = tempfile::tempdir().expect("a directory");
     let engine = Server::start(Config::new(library, data.path().join("data"))).await.expect("the engine starts");
     let addr = engine.addr();

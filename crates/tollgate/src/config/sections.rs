@@ -138,7 +138,6 @@ pub struct ClickHouse {
     /// The user's password.
     pub password: Secret,
     /// The authority that signed the server's certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_ca: Option<PathBuf>,
 }
 

@@ -174,8 +174,15 @@ impl Stack {
         Ok(())
     }
 
-    /// The name and the end of the log of a process of ours that ended by itself, if one did.
+    /// The name of a part that ended by itself and how it did, if one did.
     pub fn fallen(&mut self) -> Option<String> {
+        // What others lean on comes first: their own end may only follow from its end.
+        let nats = self.nats.ended().ok().flatten().map(|status| ("nats-server", status, self.nats.log_tail()));
+        let clickhouse = self.clickhouse.ended().ok().flatten();
+        let clickhouse = clickhouse.map(|status| ("ClickHouse", status, self.clickhouse.log_tail()));
+        if let Some((name, status, log)) = nats.or(clickhouse) {
+            return Some(format!("{name} ended: {status}\n{}", log.trim_end()));
+        }
         let children = self.workers.iter_mut().chain(&mut self.sink).chain(std::iter::once(&mut self.sim));
         let fallen = children.filter_map(|child| child.ended().map(|how| format!("{} ended: {how}", child.name())));
         fallen.into_iter().next()

@@ -3,13 +3,14 @@
 //! A process can run one engine, so all cases share one server; each has a database of its own.
 
 mod events;
+mod tls;
 
 use std::collections::BTreeMap;
 
 use clickhouse::Client;
 use embedded_clickhouse::{Config, Server};
 use events::{AT, attempt, event};
-use sandbox::{ClickHouseSource, Locations, Progress};
+use sandbox::{Locations, Progress};
 use tollgate_types::event::{AttemptOutcome, CacheUse, EventKind};
 use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent};
 use tollgate_usage::reconcile::{self, Key, Ledger};
@@ -27,6 +28,7 @@ impl Case {
     async fn new(url: &str, database: &str) -> Self {
         let config = ClickHouseConfig { database: database.to_owned(), ..ClickHouseConfig::new(url) };
         let store = Store::new(config).expect("the configuration is sound");
+        assert_eq!(store.schema_version().await.expect("an answer"), None, "there is no database yet");
         let applied = Schema::apply(&store).await.expect("the schema applies to an empty server");
         assert_eq!(applied, usize::try_from(Schema::VERSION).expect("few files"));
         let client = Client::default().with_url(url).with_database(database);
@@ -50,10 +52,7 @@ impl Case {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tables_keep_exact_books() {
     let locations = Locations::from_env().expect("a cache directory");
-    let found = sandbox::clickhouse(&locations, &Progress::silent()).await.expect("a ClickHouse");
-    let ClickHouseSource::Embedded { library } = found else {
-        panic!("this test starts the embedded engine itself; unset CLICKHOUSE_URL and take servers off PATH")
-    };
+    let library = sandbox::clickhouse_engine(&locations, &Progress::silent()).await.expect("the engine");
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(Config::new(library, data.path().join("data"))).await.expect("the engine starts");
     let url = format!("http://{}", server.addr());
@@ -65,15 +64,18 @@ async fn the_tables_keep_exact_books() {
     every_value_of_every_enumeration_is_the_tables(&Case::new(&url, "enum_case").await).await;
     questions_answer_with_exact_numbers(&Case::new(&url, "question_case").await).await;
     failures_say_what_kind_they_are(&Case::new(&url, "failure_case").await).await;
+    tls::a_private_authority_is_trusted_when_it_is_named(server.addr()).await;
     server.shutdown().await;
 }
 
 async fn the_schema_applies_once_and_is_never_lowered(case: &Case) {
     assert_eq!(Schema::apply(&case.store).await.expect("nothing is missing"), 0);
+    assert_eq!(case.store.schema_version().await.expect("an answer"), Some(Schema::VERSION));
     let sql = "INSERT INTO schema_migrations (version, name, checksum) VALUES (900, 'later', 'x')";
     case.client.query_raw(sql).execute().await.expect("the row is written");
     let refused = Schema::apply(&case.store).await;
     assert!(matches!(refused, Err(SchemaError::Newer { found: 900, known: Schema::VERSION })), "{refused:?}");
+    assert_eq!(case.store.schema_version().await.expect("an answer"), Some(900));
 }
 
 async fn every_column_explains_itself(case: &Case) {

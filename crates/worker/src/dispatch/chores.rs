@@ -69,7 +69,7 @@ impl Dispatcher {
     }
 
     fn open_lanes(&mut self) {
-        for lane in self.board.to_open(OPENING_MAX) {
+        for lane in self.board.take_unopened(OPENING_MAX) {
             let (cx, key) = (self.cx.clone(), self.board.lane(lane).key.clone());
             self.chores.spawn(async move {
                 let opened = cx.lanes.ensure(&key).await;

@@ -233,14 +233,14 @@ impl Run {
         }
     }
 
-    /// Looks up the kept result of every job as its team, and returns those whose kept result is missing, or not
-    /// what was heard.
+    /// Looks up the kept result of every job as its team, and returns those whose kept result is missing, or was not
+    /// among what was heard. A run that lost the race published a line too, which the server refused.
     pub(super) async fn changed(&self) -> Vec<JobId> {
         let ids: Vec<JobId> = self.tally().accepted.iter().cloned().collect();
         let looked = futures_util::stream::iter(ids).map(async |id| {
             let kept = self.kept(&id).await;
             let heard = self.tally().live.get(&id).cloned().unwrap_or_default();
-            let same = kept.is_some_and(|kept| heard.iter().all(|heard| *heard == kept));
+            let same = kept.is_some_and(|kept| heard.is_empty() || heard.contains(&kept));
             (!same).then_some(id)
         });
         looked.buffer_unordered(LOOKUPS).filter_map(std::future::ready).collect().await

@@ -1,0 +1,83 @@
+//! The servers under one run: a nats-server of its own with empty streams, and for all runs together one ClickHouse.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::jetstream::{self, Context};
+use sandbox::{
+    BROKER_USER, ClickHouse, ClickHouseOptions, EmbeddedCommand, Locations, NatsConfig, NatsOptions, NatsServer,
+    Progress, TeamAccount,
+};
+use tempfile::TempDir;
+use tollgate_queue::streams::{self, Limits};
+use tollgate_queue::teams::{TeamRecord, Teams};
+
+use crate::roles::{PASSWORD, TEAM, connect};
+
+/// A nats-server with Tollgate's streams and one team.
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) context: Context,
+    dir: TempDir,
+}
+
+const GIB: i64 = 1 << 30;
+
+impl World {
+    pub(crate) async fn start() -> anyhow::Result<World> {
+        let dir = tempfile::tempdir()?;
+        let team = TeamAccount::new(TEAM, PASSWORD)?;
+        let options = NatsOptions {
+            binary: sandbox::nats_server(&Locations::from_env()?, &Progress::silent()).await?,
+            work_dir: dir.path().join("nats"),
+            store_dir: None,
+            config: NatsConfig::new(vec![team], PASSWORD, PASSWORD),
+            port: None,
+        };
+        let nats = NatsServer::start(options).await?;
+        let context = jetstream::new(connect(&nats.url(), BROKER_USER).await?.client);
+        // A million jobs of a KiB fit, and their results.
+        let limits =
+            Limits { jobs_bytes_max: 4 * GIB, results_bytes_max: 4 * GIB, dead_bytes_max: GIB, ..Limits::default() };
+        streams::ensure(&context, &limits).await?;
+        Teams::open(&context).await?.put(&TEAM.parse()?, &TeamRecord::default()).await?;
+        Ok(World { nats, context, dir })
+    }
+
+    /// A place for a file of this run.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// How many messages a stream holds.
+    pub(crate) async fn messages(&self, stream: &str) -> anyhow::Result<u64> {
+        Ok(self.context.get_stream(stream).await?.cached_info().state.messages)
+    }
+}
+
+/// A ClickHouse for the runs with the sink on.
+pub(crate) struct Tables {
+    pub(crate) server: ClickHouse,
+    databases: u32,
+    _dir: TempDir,
+}
+
+impl Tables {
+    pub(crate) async fn start() -> anyhow::Result<Tables> {
+        let dir = tempfile::tempdir()?;
+        let source = sandbox::clickhouse(&Locations::from_env()?, &Progress::silent()).await?;
+        let embedded = EmbeddedCommand {
+            program: std::env::current_exe()?,
+            args: ["--role", "clickhouse"].map(Into::into).to_vec(),
+        };
+        let options =
+            ClickHouseOptions { work_dir: Path::join(dir.path(), "tables"), embedded: Some(embedded), port: None };
+        let server = ClickHouse::start(&source, options).await?;
+        Ok(Tables { server, databases: 0, _dir: dir })
+    }
+
+    /// A name that no run had before.
+    pub(crate) fn fresh_database(&mut self) -> String {
+        self.databases += 1;
+        format!("bench_{}_{}", std::process::id(), self.databases)
+    }
+}
