@@ -1,5 +1,8 @@
 //! Checks over the whole system: real servers, real processes, real crashes.
 
+#![allow(clippy::print_stderr, reason = "a seed or a kept directory is what whoever reads a failure needs")]
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 mod chaos;
 mod harness;
 mod layers;

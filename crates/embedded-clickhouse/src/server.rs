@@ -119,8 +119,11 @@ impl Server {
             limits: config.limits,
         });
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, app.clone(), stop.clone()));
-        let evicting = tokio::spawn(evict_idle_sessions(engine, stop.clone()));
+        #[allow(clippy::disallowed_methods, reason = "`shutdown` waits for both, and a drop cancels what stops both")]
+        let (serving, evicting) = (
+            tokio::spawn(serve(listener, app.clone(), stop.clone())),
+            tokio::spawn(evict_idle_sessions(engine, stop.clone())),
+        );
         Ok(Self { addr, app, serving, evicting, grace: config.shutdown_grace, stop: stop.drop_guard() })
     }
 

@@ -4,7 +4,7 @@
 //! of a sum `W` gets its `w/W` of the slots, and never waits for more than `W/w` rounds beyond its share; no lane
 //! starves, because every weight is at least one. A lane without work saves up no credit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A lane that could take slots now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +28,27 @@ impl Order {
     ///
     /// No lane gets more than it has available, and no slot stays idle while one has work.
     pub fn grant(&mut self, candidates: &[Candidate], slots: usize) -> Vec<(usize, usize)> {
-        self.owed.retain(|lane, _| candidates.iter().any(|c| c.lane == *lane && c.available > 0));
         let mut open: Vec<Candidate> = candidates.iter().copied().filter(|c| c.available > 0).collect();
-        let mut granted: Vec<(usize, usize)> = Vec::new();
+        // A lane without work saves up no credit.
+        let with_work: HashSet<usize> = open.iter().map(|c| c.lane).collect();
+        self.owed.retain(|lane, _| with_work.contains(lane));
+        let mut granted = Granted::default();
         let mut left = slots;
         while left > 0 && !open.is_empty() {
             if let [only] = open[..] {
-                add(&mut granted, only.lane, left.min(only.available));
+                granted.add(only.lane, left.min(only.available));
                 break;
             }
             let chosen = self.next(&open);
-            add(&mut granted, open[chosen].lane, 1);
+            granted.add(open[chosen].lane, 1);
             left -= 1;
             open[chosen].available -= 1;
             if open[chosen].available == 0 {
                 self.owed.remove(&open[chosen].lane);
-                open.remove(chosen);
+                open.swap_remove(chosen);
             }
         }
-        granted
+        granted.in_order
     }
 
     /// One step of smooth weighted round robin: everybody is owed its weight, the one who is owed most pays the sum.
@@ -67,10 +69,20 @@ impl Order {
     }
 }
 
-fn add(granted: &mut Vec<(usize, usize)>, lane: usize, slots: usize) {
-    match granted.iter_mut().find(|(known, _)| *known == lane) {
-        Some((_, sum)) => *sum += slots,
-        None => granted.push((lane, slots)),
+/// What was granted so far, in the order of first grant.
+#[derive(Default)]
+struct Granted {
+    in_order: Vec<(usize, usize)>,
+    at: HashMap<usize, usize>,
+}
+
+impl Granted {
+    fn add(&mut self, lane: usize, slots: usize) {
+        let at = *self.at.entry(lane).or_insert_with(|| {
+            self.in_order.push((lane, 0));
+            self.in_order.len() - 1
+        });
+        self.in_order[at].1 += slots;
     }
 }
 

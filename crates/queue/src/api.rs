@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap, HeaderName, Message};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -100,6 +100,8 @@ struct PubAck {
     seq: u64,
 }
 
+const EXPECTED: HeaderName = HeaderName::from_static(headers::EXPECTED_LAST_SUBJECT_SEQUENCE);
+
 /// JetStream's codes for "expected last subject sequence does not hold".
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 
@@ -113,7 +115,7 @@ pub(crate) async fn publish_expecting(
     payload: Bytes,
     expected: u64,
 ) -> Result<Stored, ApiError> {
-    headers.insert(headers::EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    headers.insert(EXPECTED, expected.to_string());
     match acknowledged(client, subject, headers, payload).await {
         Ok(()) => Ok(Stored::New),
         Err(ApiError::Refused { code, .. }) if WRONG_LAST_SEQUENCE.contains(&code) => Ok(Stored::Taken),

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap, HeaderName, Message};
 use bytes::Bytes;
 use tollgate_types::event::EventKind;
 use tollgate_types::{Digest, JobId, UsageEvent, headers, subjects};
 
 use crate::api::{self, ApiError, Stored};
 use crate::lookup::Lookup;
+
+const USAGE: HeaderName = HeaderName::from_static(headers::USAGE);
+const DIGEST: HeaderName = HeaderName::from_static(headers::DIGEST);
 
 /// A result that is in the log.
 #[derive(Clone, Debug)]
@@ -91,8 +94,8 @@ impl Results {
         let mut retry = Retry { stuck: &self.stuck, counted: false, tries: 0 };
         loop {
             let mut sent = HeaderMap::new();
-            sent.insert(headers::USAGE, usage.as_str());
-            sent.insert(headers::DIGEST, digest.to_string());
+            sent.insert(USAGE, usage.as_str());
+            sent.insert(DIGEST, digest.to_string());
             match api::publish_expecting(&self.client, subject.clone(), sent, payload.clone(), expected).await {
                 Ok(Stored::New) => return Commit::Won,
                 Ok(Stored::Taken) => match self.lookup.last(subject.clone()).await {
@@ -123,7 +126,7 @@ impl Results {
         let mut retry = Retry { stuck: &self.stuck, counted: false, tries: 0 };
         loop {
             let mut sent = HeaderMap::new();
-            sent.insert(headers::USAGE, usage.as_str());
+            sent.insert(USAGE, usage.as_str());
             match api::publish_expecting(&self.client, subject.clone(), sent, Bytes::new(), 0).await {
                 Ok(Stored::New | Stored::Taken) => return,
                 Err(error) => retry.pause(&subject, &error).await,
@@ -167,10 +170,10 @@ impl Drop for Retry<'_> {
 /// Reads a direct get's answer as a result; `None` if it lacks the broker's headers.
 fn existing(message: &Message) -> Option<Existing> {
     let headers = message.headers.as_ref()?;
-    let event = UsageEvent::from_header(headers.get(headers::USAGE)?.as_str()).ok()?;
+    let event = UsageEvent::from_header(headers.get(USAGE)?.as_str()).ok()?;
     Some(Existing {
         sequence: sequence(message)?,
-        digest: headers.get(headers::DIGEST)?.as_str().to_owned(),
+        digest: headers.get(DIGEST)?.as_str().to_owned(),
         event,
         payload: message.payload.clone(),
     })

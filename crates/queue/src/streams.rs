@@ -383,7 +383,7 @@ mod tests {
         check(is(|c| c.storage = StorageType::Memory), refuse("storage Memory -> File"));
         check(is(|c| c.retention = RetentionPolicy::Interest), refuse("retention Interest -> Limits"));
         check(is(|c| c.subjects.push("more".into())), refuse("subject more removed"));
-        check(is(|c| drop(c.subjects.pop())), raise("subject tollgate.extra.> added"));
+        check(is(|c| drop(c.subjects.pop())), raise(&format!("subject {} added", subjects::EXTRA)));
     }
 
     #[test]

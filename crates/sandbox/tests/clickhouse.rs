@@ -26,6 +26,7 @@ fn the_stand_in_answers_pings() {
 }
 
 /// Runs as the engine if the arguments say so.
+#[allow(clippy::disallowed_methods, reason = "this process is the stand-in then, whose end is its answer")]
 fn play() {
     let args: Vec<String> = std::env::args().collect();
     let after = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1)).cloned();

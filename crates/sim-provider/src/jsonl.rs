@@ -43,6 +43,7 @@ impl Jsonl {
     pub(crate) async fn open(path: &Path) -> std::io::Result<Self> {
         let file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
         let shared = Arc::new(Pending::default());
+        #[allow(clippy::disallowed_methods, reason = "the log is the task's owner, and waits for it when it is closed")]
         let task = tokio::spawn(write_all(file, Arc::clone(&shared)));
         Ok(Self { shared, task: Mutex::new(Some(task)) })
     }
@@ -133,6 +134,7 @@ async fn write_all(mut file: File, shared: Arc<Pending>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 mod tests {
     use super::*;
 

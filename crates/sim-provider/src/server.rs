@@ -78,6 +78,7 @@ impl SimProvider {
     /// When the address or the log file cannot be opened, or the profile or the fault plan make no sense.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (listener, addr, shared) = open(config).await?;
+        #[allow(clippy::disallowed_methods, reason = "the server is the task's owner, which stops it and waits")]
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { addr, shared, task })
     }

@@ -72,8 +72,16 @@ impl Sink {
     }
 
     /// Holds before a record that this version cannot read: passing over it would lose its cost.
-    async fn wait_for_a_newer_one(&self, entry: &LogEntry, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
-        tracing::error!(seq = entry.seq, "a record of a newer version of tollgate; stop this sink and start a newer one");
+    async fn wait_for_a_newer_one(
+        &self,
+        entry: &LogEntry,
+        lead: &mut Lead,
+        stop: &CancellationToken,
+    ) -> Result<(), Left> {
+        tracing::error!(
+            seq = entry.seq,
+            "a record of a newer version of tollgate; stop this sink and start a newer one"
+        );
         self.pause(NEWER_PAUSE, lead, stop).await
     }
 

@@ -133,3 +133,19 @@ async fn nothing_outlives_a_dev_that_is_killed() {
     dev.ended().await;
     until("the end of all processes", || left_over(&endpoints.dir).is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_server_that_ends_by_itself_ends_dev_with_its_name() {
+    for (name, pid) in [
+        ("nats-server", (|e| e.nats.pid) as fn(&Endpoints) -> u32),
+        ("ClickHouse", |e| e.clickhouse.pid.expect("it is the embedded one")),
+    ] {
+        let mut dev = Dev::start();
+        let endpoints = dev.endpoints().await;
+        kill("-KILL", pid(&endpoints));
+        assert_eq!(dev.ended().await.code(), Some(1), "{}", dev.said("stderr"));
+        let said = dev.said("stderr");
+        assert!(said.contains(&format!("{name} ended: signal: 9")), "{said}");
+        until("the end of all processes", || left_over(&endpoints.dir).is_empty()).await;
+    }
+}

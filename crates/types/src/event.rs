@@ -131,6 +131,15 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// Every outcome.
+    pub const ALL: [AttemptOutcome; 5] = [
+        AttemptOutcome::Ok,
+        AttemptOutcome::RateLimited,
+        AttemptOutcome::Timeout,
+        AttemptOutcome::Cancelled,
+        AttemptOutcome::Error,
+    ];
+
     /// The word on the wire and in reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -273,7 +282,10 @@ pub enum EventError {
 
 /// JSON with everything outside ASCII escaped: header values must be ASCII.
 pub(crate) fn ascii_json<T: Serialize>(value: &T) -> String {
-    let text = serde_json::to_string(value).expect("records of texts and numbers always serialise");
+    // What an event with one attempt takes, so that it does not grow step by step.
+    let mut text = Vec::with_capacity(1280);
+    serde_json::to_writer(&mut text, value).expect("records of texts and numbers always serialise");
+    let text = String::from_utf8(text).expect("JSON is UTF-8");
     if text.is_ascii() {
         return text;
     }

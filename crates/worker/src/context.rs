@@ -11,6 +11,7 @@ use tollgate_queue::teams::Teams;
 use tollgate_queue::{Connection, Lanes, Results, ServerClock};
 
 use crate::config::{Config, Parts};
+use crate::meters::Meters;
 use crate::routes::Routes;
 
 /// What every life of this worker shares.
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) teams: Teams,
     pub(crate) routes: Routes,
     pub(crate) caller: Caller,
+    pub(crate) meters: Meters,
     /// One suspect at a time.
     pub(crate) suspect_slot: Arc<Semaphore>,
     /// Cancelled when jobs in flight must be handed back.
@@ -35,6 +37,7 @@ impl Context {
     /// Puts the parts together.
     pub(crate) fn new(config: Config, parts: Parts) -> Context {
         Context {
+            meters: Meters::new(&parts.routes),
             config,
             connection: parts.connection,
             clock: parts.clock,

@@ -21,18 +21,28 @@ pub(crate) enum Outcome {
     Refused(ErrorCode, String),
 }
 
+impl Outcome {
+    /// How the job ended.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Outcome::Answered(..) => Status::Succeeded,
+            Outcome::Refused(code, _) => code.status(),
+        }
+    }
+
+    /// Why it did not succeed.
+    pub(crate) fn error_code(&self) -> Option<ErrorCode> {
+        match self {
+            Outcome::Answered(..) => None,
+            Outcome::Refused(code, _) => Some(*code),
+        }
+    }
+}
+
 impl End {
     /// An end before anything was spent.
     pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> End {
         End { outcome: Outcome::Refused(code, message.into()), attempts: Vec::new() }
-    }
-
-    /// How the job ended.
-    pub(crate) fn status(&self) -> Status {
-        match &self.outcome {
-            Outcome::Answered(..) => Status::Succeeded,
-            Outcome::Refused(code, _) => code.status(),
-        }
     }
 
     /// Why the job's bytes are kept as a dead letter, if they are: nobody could run it, and it may be replayed.

@@ -54,7 +54,15 @@ impl Identity {
     pub(crate) fn named(&self) -> Named {
         match &self.spec {
             Ok(job) => Named::of(job),
-            Err(rejection) => Named { custom_id: rejection.custom_id.clone(), ..Named::default() },
+            Err(_) => Named::default(),
+        }
+    }
+
+    /// The producer's own name for the request.
+    pub(crate) fn custom_id(&self) -> Option<&str> {
+        match &self.spec {
+            Ok(job) => job.custom_id.as_deref(),
+            Err(rejection) => rejection.custom_id.as_deref(),
         }
     }
 

@@ -20,6 +20,7 @@ mod end;
 mod identify;
 mod intake;
 mod life;
+mod meters;
 mod reply;
 mod route;
 mod routes;

@@ -94,7 +94,7 @@ async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context)
         Ok(route) => route,
         Err(end) => return Ok((nothing, end)),
     };
-    let mut unknown = Unknown { bound: route.bound, journaled: false };
+    let mut unknown = Unknown { callable: true, bound: route.bound, journaled: false };
     if admit::expired(job, cx) {
         return Ok((unknown, admit::expiry(job)));
     }

@@ -1,6 +1,6 @@
 //! Which deployments serve a model, and what they cost: the operator's table, as the worker uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_policy::price::Price;
@@ -32,6 +32,11 @@ impl Routes {
     /// The deployments of a model; empty if nobody serves it.
     pub fn of(&self, model: &str) -> &[Priced] {
         self.models.get(model).or_else(|| self.models.get(ANY)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The operator's names of all providers that are called.
+    pub fn providers(&self) -> BTreeSet<&str> {
+        self.models.values().flatten().map(|priced| priced.deployment.provider.as_str()).collect()
     }
 
     /// The names that are served, for the message of an unknown one.

@@ -59,6 +59,8 @@ impl Run {
 /// What earlier deliveries may have cost, and what of that is already recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unknown {
+    /// Whether the job could be called at all: one that never found a price never paid, on no delivery.
+    pub(crate) callable: bool,
     /// The most that one delivery may have cost.
     pub(crate) bound: NanoUsd,
     /// Whether this run wrote a `started` record, which counts itself until its own record takes that back.
@@ -69,7 +71,7 @@ impl Unknown {
     /// Deliveries to add to the books with this run's result: the first, which wrote no `started` record, and less
     /// this one, which did. Deliveries between them counted themselves.
     pub(crate) fn with_result(self, delivery: u64) -> (i64, NanoUsd) {
-        let count = i64::from(delivery > 1) - i64::from(self.journaled);
+        let count = i64::from(self.callable) * (i64::from(delivery > 1) - i64::from(self.journaled));
         (count, self.times(count))
     }
 
@@ -81,7 +83,7 @@ impl Unknown {
 
     /// What the producer is told: how many earlier deliveries may have been paid for, and their bound.
     pub(crate) fn told(self, delivery: u64) -> (i64, NanoUsd) {
-        let count = i64::try_from(delivery.saturating_sub(1)).unwrap_or(i64::MAX);
+        let count = i64::from(self.callable) * i64::try_from(delivery.saturating_sub(1)).unwrap_or(i64::MAX);
         (count, self.times(count))
     }
 
@@ -93,8 +95,6 @@ impl Unknown {
 /// The parts of a job that its records repeat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Named {
-    /// The producer's own name.
-    pub(crate) custom_id: Option<String>,
     /// The model that was asked for.
     pub(crate) model: String,
     /// The project.
@@ -111,7 +111,6 @@ impl Named {
     /// What a decoded job says.
     pub(crate) fn of(job: &JobSpec) -> Named {
         Named {
-            custom_id: job.custom_id.clone(),
             model: job.request.model.clone(),
             project: job.options.project.clone().unwrap_or_default(),
             user: job.options.user.clone().unwrap_or_default(),
@@ -130,7 +129,7 @@ mod tests {
         let bound = NanoUsd(7);
         let last = journaled.len();
         let started: i64 = journaled.iter().map(|&j| i64::from(j)).sum();
-        let unknown = Unknown { bound, journaled: journaled[last - 1] };
+        let unknown = Unknown { callable: true, bound, journaled: journaled[last - 1] };
         let (count, money) = unknown.with_result(last as u64);
         assert_eq!(money, NanoUsd(7 * count));
         started + count
@@ -148,8 +147,8 @@ mod tests {
     #[test]
     fn a_zombie_that_books_its_spend_is_no_longer_unknown() {
         let bound = NanoUsd(7);
-        let won = Unknown { bound, journaled: true }.with_result(2).0 + 1;
-        let zombie = Unknown { bound, journaled: false }.with_extra(true).0;
+        let won = Unknown { callable: true, bound, journaled: true }.with_result(2).0 + 1;
+        let zombie = Unknown { callable: true, bound, journaled: false }.with_extra(true).0;
         assert_eq!(won + zombie, 0);
     }
 }

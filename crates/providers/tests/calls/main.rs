@@ -1,5 +1,7 @@
 //! Calls over real connections: what is sent, what comes back, and what each failure is called.
 
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 mod failures;
 mod server;
 

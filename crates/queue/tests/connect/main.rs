@@ -82,8 +82,7 @@ async fn a_wrong_password_is_refused_without_being_repeated() {
 #[tokio::test]
 async fn a_token_is_enough_where_the_server_wants_one() {
     let server = Server::start(r#"authorization { token: "s3cr3t" }"#).await;
-    let with =
-        |token: &str| NatsConfig { url: server.url(), token: secret(token), ..NatsConfig::default() };
+    let with = |token: &str| NatsConfig { url: server.url(), token: secret(token), ..NatsConfig::default() };
     works(&with("s3cr3t")).await;
     let said = refused(&with("hunter2")).await;
     assert!(said.contains("authorization violation") && !said.contains("hunter2"), "{said}");

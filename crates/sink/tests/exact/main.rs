@@ -4,6 +4,8 @@
 //! sink and engine stands a proxy that refuses connections or loses the answers to inserts. A sink that is aborted
 //! stores and releases nothing more: it is what a kill leaves.
 
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 mod proxy;
 mod world;
 

@@ -110,6 +110,13 @@ fn each_mistake_is_named_by_line_key_and_reason() {
 }
 
 #[test]
+fn an_authority_that_cannot_be_read_is_a_mistake_before_anything_is_sent() {
+    let problems = refused("[clickhouse]\nurl = \"https://c\"\ntls_ca = \"/nonexistent/ca.pem\"");
+    let expected = "line 3: clickhouse.tls_ca: cannot use the authority in /nonexistent/ca.pem: ";
+    assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let text = "[worker]\nconcurrency = 0\nack_wait = \"soon\"\nnope = 1\n[teams.a]\nweight = 0\n[nats]\nurl = \"${X}\"\n\
                 [providers.p]\nvendor = 5";

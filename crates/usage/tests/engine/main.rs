@@ -2,6 +2,8 @@
 //!
 //! A process can run one engine, so all cases share one server; each has a database of its own.
 
+#![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
+
 mod events;
 mod tls;
 
