@@ -98,7 +98,13 @@ async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
     store.ping().await.map_err(|error| connect::clickhouse_failure(config, &error))?;
     let version = format!("version {}", Schema::VERSION);
     if dry_run {
-        return Ok(Step::new("schema", store.database(), "would be brought to", version));
+        let found = store.schema_version().await.map_err(|error| connect::clickhouse_failure(config, &error))?;
+        let change = match found {
+            Some(found) if found == Schema::VERSION => "unchanged",
+            Some(found) if found > Schema::VERSION => "would be refused",
+            Some(_) | None => "would be brought to",
+        };
+        return Ok(Step::new("schema", store.database(), change, version));
     }
     let applied = Schema::apply(&store).await.map_err(|error| match &error {
         SchemaError::Statement { source, .. } => connect::clickhouse_failure(config, source),
