@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod chaos;
+mod forgetful;
 mod harness;
 mod layers;
 mod outage;

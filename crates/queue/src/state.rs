@@ -10,6 +10,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tollgate_types::subjects::STATE_BUCKET;
 
@@ -130,6 +131,45 @@ impl State {
         check(key)?;
         let put = timeout(CALL_MAX, self.store.put(key, value)).await;
         flatten(put).map_err(StateError::Unknown)
+    }
+
+    /// Every key that starts with `prefix`, with its value and its age. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StateError::Unreadable`].
+    pub async fn list(&self, prefix: &str) -> Result<Vec<(String, Bytes, Duration)>, StateError> {
+        let filter = format!("{}{prefix}>", self.store.prefix);
+        let unreadable = |cause: Cause| StateError::Unreadable(cause);
+        let subjects = timeout(CALL_MAX, async {
+            let subjects = self.store.stream.info_with_subjects(filter).await?;
+            subjects.try_collect::<Vec<(String, usize)>>().await
+        });
+        let subjects = subjects.await.map_err(|elapsed| unreadable(elapsed.into()))?;
+        let subjects = subjects.map_err(|error| unreadable(error.into()))?;
+        let mut all = Vec::with_capacity(subjects.len());
+        for (subject, _) in subjects {
+            let read = timeout(CALL_MAX, self.store.stream.get_last_raw_message_by_subject(&subject)).await;
+            let message = match read.map_err(|elapsed| unreadable(elapsed.into()))? {
+                Ok(message) if is_tombstone(&message.headers) => continue,
+                Ok(message) => message,
+                Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => continue,
+                Err(error) => return Err(unreadable(error.into())),
+            };
+            let key = subject.strip_prefix(&self.store.prefix).unwrap_or(&subject).to_owned();
+            let age = (time::OffsetDateTime::now_utc() - message.time).try_into();
+            all.push((key, message.payload, age.unwrap_or(Duration::ZERO)));
+        }
+        Ok(all)
+    }
+
+    /// Removes a key with its history, whatever it holds. Idempotent.
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] without an answer.
+    pub async fn remove(&self, key: &str) -> Result<(), StateError> {
+        check(key)?;
+        let purged = timeout(CALL_MAX, self.store.purge(key)).await;
+        flatten(purged).map_err(StateError::Unknown)
     }
 
     /// Deletes the value that was read at `revision`.

@@ -8,7 +8,7 @@ use tollgate_providers::Caller;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
 use tollgate_queue::teams::Teams;
-use tollgate_queue::{Connection, Lanes, Results, ServerClock};
+use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock};
 
 use crate::config::{Config, Parts};
 use crate::meters::Meters;
@@ -23,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) results: Results,
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
+    pub(crate) in_flight: InFlight,
     pub(crate) teams: Teams,
     pub(crate) routes: Routes,
     pub(crate) caller: Caller,
@@ -36,7 +37,9 @@ pub(crate) struct Context {
 impl Context {
     /// Puts the parts together.
     pub(crate) fn new(config: Config, parts: Parts) -> Context {
+        let process = uuid::Uuid::now_v7().simple().to_string();
         Context {
+            in_flight: InFlight::new(parts.state.clone(), &config.name, &process),
             meters: Meters::new(&parts.routes),
             config,
             connection: parts.connection,

@@ -21,7 +21,6 @@ use crate::board::Board;
 use crate::context::Context;
 use crate::intake::Intake;
 use crate::life;
-use crate::unreadable;
 use crate::worker::{WorkerError, WorkerStatus};
 use chores::Chore;
 
@@ -43,6 +42,8 @@ pub(crate) struct Dispatcher {
     miscounts: u32,
     /// Stray jobs are being ended.
     clearing: bool,
+    /// What happened while the intake was away is being looked into.
+    examining: bool,
     last_count: Instant,
     last_doubt: Instant,
     last_plan: Instant,
@@ -87,6 +88,7 @@ impl Dispatcher {
             counting: false,
             miscounts: 0,
             clearing: false,
+            examining: false,
             last_count: now - COUNT_IDLE,
             last_doubt: now,
             last_plan: now - GATHER,
@@ -123,6 +125,10 @@ impl Dispatcher {
             Some("results cannot be read or written")
         } else if self.miscounts >= MISCOUNTS_MAX {
             Some("jobs cannot be counted")
+        } else if self.cx.in_flight.stuck() {
+            Some("jobs in flight cannot be kept")
+        } else if self.intake.unexamined() {
+            Some("looking at what was in flight")
         } else {
             None
         }
@@ -153,7 +159,7 @@ impl Dispatcher {
         }
     }
 
-    /// Opens the intake anew after its client ended for good, and looks for the job that ended it before pulling again.
+    /// Opens the intake anew after its client ended for good; what ended it is looked for before the next pull.
     async fn reopen(&mut self, stop: &CancellationToken) {
         tracing::error!("the connection for jobs ended for good; making another");
         for (lane, pull) in std::mem::take(&mut self.pulls) {
@@ -168,9 +174,6 @@ impl Dispatcher {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(REOPEN_PAUSE) => {}
             }
-        }
-        for key in self.board.keys() {
-            unreadable::clear_lane(&key, unreadable::LOST, &self.cx).await;
         }
     }
 
@@ -262,6 +265,7 @@ impl Dispatcher {
                 () = tokio::time::sleep_until(pulls_end.into()), if !self.pulls.is_empty() => self.pulls.clear(),
             }
         }
+        self.cx.in_flight.leave().await;
         tracing::info!("drained");
         Ok(())
     }

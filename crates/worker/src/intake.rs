@@ -14,8 +14,8 @@ pub(crate) struct Intake {
     pub(crate) connection: Connection,
     pub(crate) puller: Puller,
     pub(crate) health: watch::Receiver<Health>,
-    /// Losses of the connection that were looked into.
-    losses_seen: u64,
+    /// Losses of the connection that were looked into; `None` before the first look.
+    losses_seen: Option<u64>,
     /// Losses of the connections before this one.
     losses_before: u64,
 }
@@ -26,7 +26,7 @@ impl Intake {
         let connection = beside.another(&format!("{name}-jobs")).await?;
         let puller = Puller::open(&connection).await.map_err(|error| WorkerError::Subscribe(error.into()))?;
         let health = connection.health();
-        Ok(Intake { connection, puller, health, losses_seen: 0, losses_before: 0 })
+        Ok(Intake { connection, puller, health, losses_seen: None, losses_before: 0 })
     }
 
     /// Takes the place of one that ended for good.
@@ -40,13 +40,14 @@ impl Intake {
         self.losses_before + self.health.borrow().losses
     }
 
-    /// Whether the connection was lost since the last call, and stands again.
-    pub(crate) fn came_back(&mut self) -> bool {
+    /// Whether the connection stands and nobody has looked yet at what happened while it did not.
+    pub(crate) fn unexamined(&self) -> bool {
         let health = *self.health.borrow();
-        let came_back = health.connected && health.losses != self.losses_seen;
-        if came_back {
-            self.losses_seen = health.losses;
-        }
-        came_back
+        health.connected && self.losses_seen != Some(health.losses)
+    }
+
+    /// The losses until now were looked into.
+    pub(crate) fn examined(&mut self, losses: u64) {
+        self.losses_seen = Some(losses);
     }
 }

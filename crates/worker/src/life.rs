@@ -61,11 +61,14 @@ pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
 }
 
 async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<(), Unfinished> {
-    let run = Run::begin(delivery, identity.job.clone(), &cx.clock);
+    let run = Run::begin(delivery, identity.job.clone(), cx);
     cx.config.crash.point("C1");
 
-    // Before anything that could cost: an id that has its result gets that result again.
-    let run = match answered::look(&identity, run, cx).await? {
+    // Before anything that could cost: an id that has its result gets that result again, and that this job is in
+    // flight is kept where a crash cannot reach it. Both questions go out at once.
+    let (looked, _entry) =
+        tokio::join!(answered::look(&identity, run, cx), cx.in_flight.enter(delivery.place.sequence));
+    let run = match looked? {
         Answered::No(run) => run,
         Answered::Same(existing) => {
             reply::send(identity.reply_to(&delivery.lane.team), existing.payload, cx).await;

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use tollgate_queue::{Delivery, ServerClock};
+use tollgate_queue::Delivery;
 use tollgate_types::{JobId, JobSpec, NanoUsd, UnixMillis};
+
+use crate::context::Context;
 
 /// What is known of a run from its start.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub(crate) struct Run {
     pub(crate) class: String,
     /// The subject's team token.
     pub(crate) team: String,
-    /// Which delivery this is, from 1.
+    /// Which delivery this is, from 1; a first one that is known not to be the first counts as the second.
     pub(crate) delivery: u64,
     /// When the server accepted the job.
     pub(crate) accepted_at: UnixMillis,
@@ -27,15 +29,16 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the clock of a run.
-    pub(crate) fn begin(delivery: &Delivery, job: JobId, clock: &ServerClock) -> Run {
+    pub(crate) fn begin(delivery: &Delivery, job: JobId, cx: &Context) -> Run {
+        let was_in_flight = cx.in_flight.was_in_flight(delivery.place.sequence);
         Run {
             id: uuid::Uuid::now_v7().simple().to_string(),
             job,
             class: delivery.lane.class.clone(),
             team: delivery.lane.team.clone(),
-            delivery: delivery.place.delivered,
+            delivery: delivery.place.delivered.max(1 + u64::from(was_in_flight)),
             accepted_at: delivery.place.accepted_at,
-            started_at: clock.now(),
+            started_at: cx.clock.now(),
             started: Instant::now(),
         }
     }

@@ -14,12 +14,21 @@ use crate::worker::WorkerStatus;
 pub(super) enum Chore {
     Counted(Option<Backlog>),
     Cleared,
-    Opened { lane: usize, ready: bool },
-    Inspected,
+    Opened {
+        lane: usize,
+        ready: bool,
+    },
+    /// What happened while the intake was away was looked into, up to so many losses.
+    Examined {
+        losses: Option<u64>,
+    },
+    Renewed,
 }
 
 /// While jobs flow, lanes are counted this often: 0.5 ms of work each at 300 lanes.
 const COUNT_BUSY: Duration = Duration::from_millis(25);
+/// How long before jobs in flight are read again after that failed.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// Consumers made at a time; a hostile team can name many lanes.
 const OPENING_MAX: usize = 16;
 /// Stray lanes cleared in one go.
@@ -40,9 +49,15 @@ impl Dispatcher {
             Ok(Chore::Counted(None)) => (self.counting, self.miscounts) = (false, self.miscounts.saturating_add(1)),
             Ok(Chore::Cleared) => self.clearing = false,
             Ok(Chore::Opened { lane, ready }) => self.board.opened(lane, ready),
-            Ok(Chore::Inspected) => {}
+            Ok(Chore::Examined { losses }) => {
+                self.examining = false;
+                if let Some(losses) = losses {
+                    self.intake.examined(losses);
+                }
+            }
+            Ok(Chore::Renewed) => {}
             Err(error) => {
-                (self.counting, self.clearing) = (false, false);
+                (self.counting, self.clearing, self.examining) = (false, false, false);
                 tracing::error!(%error, "a chore panicked");
             }
         }
@@ -86,6 +101,7 @@ impl Dispatcher {
 
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
+        self.examine();
         let every = if now.duration_since(self.last_job) < BUSY_FOR { COUNT_BUSY } else { COUNT_IDLE };
         if !self.counting && now.duration_since(self.last_count) >= every {
             self.count(now);
@@ -94,7 +110,6 @@ impl Dispatcher {
             self.last_doubt = now;
             self.board.doubt();
             self.write_off(now);
-            self.watch_connection();
             self.tell();
         }
     }
@@ -132,23 +147,30 @@ impl Dispatcher {
                 if let Err(error) = connection.renew().await {
                     tracing::error!(%error, "cannot connect anew");
                 }
-                Chore::Inspected
+                Chore::Renewed
             });
         }
     }
 
-    /// After a lost connection: was it a message that our client cannot read?
-    fn watch_connection(&mut self) {
-        if !self.intake.came_back() {
+    /// After a lost connection, before the next pull: who was in flight, and was it a message that our client cannot
+    /// read?
+    fn examine(&mut self) {
+        if self.examining || !self.intake.unexamined() {
             return;
         }
-        for key in self.board.keys() {
-            let cx = self.cx.clone();
-            self.chores.spawn(async move {
+        self.examining = true;
+        let (cx, keys, losses) = (self.cx.clone(), self.board.keys(), self.intake.health.borrow().losses);
+        self.chores.spawn(async move {
+            if let Err(error) = cx.in_flight.look_back().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "jobs in flight not read; asking again");
+                tokio::time::sleep(LOOK_PAUSE).await;
+                return Chore::Examined { losses: None };
+            }
+            for key in keys {
                 unreadable::clear_lane(&key, unreadable::LOST, &cx).await;
-                Chore::Inspected
-            });
-        }
+            }
+            Chore::Examined { losses: Some(losses) }
+        });
     }
 
     fn tell(&self) {
