@@ -1,6 +1,6 @@
 //! Reads apt's source lists, and derives one for Debian's unstable suite from them.
 //!
-//! Both formats of [sources.list(5)](https://manpages.debian.org/unstable/apt/sources.list.5.en.html) are read, as
+//! Both formats of sources.list(5) are read, as
 //! far as they matter here: kind, location, suites, components, whether enabled, and the key that signs.
 
 use std::fmt::Write as _;
