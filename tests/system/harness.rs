@@ -230,6 +230,7 @@ fn results(entries: &[LogEntry]) -> impl Iterator<Item = (String, JobId, Status)
 pub(crate) struct Report {
     pub(crate) accepted: usize,
     pub(crate) by_status: BTreeMap<&'static str, usize>,
+    pub(crate) by_code: BTreeMap<&'static str, usize>,
     pub(crate) calls: usize,
     pub(crate) booked: usize,
     pub(crate) unknown: i64,
@@ -237,8 +238,11 @@ pub(crate) struct Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Report { accepted, by_status, calls, booked, unknown } = self;
-        write!(f, "{accepted} jobs accepted, {by_status:?}; {calls} calls, {booked} booked; {unknown} runs unknown")
+        let Report { accepted, by_status, by_code, calls, booked, unknown } = self;
+        write!(
+            f,
+            "{accepted} jobs accepted, {by_status:?} {by_code:?}; {calls} calls, {booked} booked; {unknown} runs unknown"
+        )
     }
 }
 
@@ -249,7 +253,12 @@ impl std::fmt::Display for Report {
 pub(crate) async fn check(system: &System, core: &Connection, journal: &Journal) -> Report {
     let (log, entries) = whole_log(core).await;
     let accepted = journal.accepted();
-    let mut by_status = BTreeMap::new();
+    let (mut by_status, mut by_code) = (BTreeMap::new(), BTreeMap::new());
+    for event in entries.iter().filter_map(|entry| entry.event.as_ref().ok()) {
+        if let (EventKind::Result, Some(code)) = (event.kind, event.error_code) {
+            *by_code.entry(code.as_str()).or_insert(0) += 1;
+        }
+    }
     let mut by_job: HashMap<(String, JobId), usize> = HashMap::new();
     for (team, job, status) in results(&entries) {
         *by_status.entry(status.as_str()).or_insert(0) += 1;
@@ -261,7 +270,7 @@ pub(crate) async fn check(system: &System, core: &Connection, journal: &Journal)
     assert_eq!(by_job.len(), accepted.len(), "nobody else has a result");
     books_agree(system, core, &log, &entries).await;
     let (calls, booked, unknown) = calls_are_accounted_for(system, &entries);
-    Report { accepted: accepted.len(), by_status, calls, booked, unknown }
+    Report { accepted: accepted.len(), by_status, by_code, calls, booked, unknown }
 }
 
 async fn books_agree(system: &System, core: &Connection, log: &CommitLog, entries: &[LogEntry]) {

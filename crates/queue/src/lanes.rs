@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, Context};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::{Digest, LaneKey, UnixMillis, subjects};
+use tollgate_types::{LaneKey, UnixMillis, subjects};
 
 use crate::api::{self, ApiError};
 use crate::clock::ServerClock;
@@ -140,28 +140,8 @@ async fn stream_info(client: &Client, payload: &'static str) -> Result<StreamInf
     api::ask(client, subject, payload.into()).await
 }
 
-/// The durable name of a lane's consumer. Known classes and well-formed teams read as themselves; anything else is
-/// named by its digest, because consumer names allow less than subjects.
+/// The durable name of a lane's consumer. Only lanes of a known class and a well-formed team have one: see
+/// [`LaneKey::is_stray`].
 pub fn consumer_name(lane: &LaneKey) -> String {
-    let known = lane.known_class().is_some() && lane.team.parse::<tollgate_types::Team>().is_ok();
-    if known {
-        format!("lane-{}-{}", lane.class, lane.team)
-    } else {
-        format!("stray-{}", Digest::of(&[lane.class.as_bytes(), lane.team.as_bytes()]).short())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_lane_has_a_name_that_a_consumer_may_have() {
-        let lane = |class: &str, team: &str| LaneKey { class: class.into(), team: team.into() };
-        assert_eq!(consumer_name(&lane("batch", "search")), "lane-batch-search");
-        for odd in [lane("batch", "a/b"), lane("urgent", "search"), lane("batch", "ü")] {
-            let name = consumer_name(&odd);
-            assert!(name.starts_with("stray-") && name.len() == 22, "{name}");
-        }
-    }
+    format!("lane-{}-{}", lane.class, lane.team)
 }

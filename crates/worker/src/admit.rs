@@ -1,22 +1,16 @@
-//! May it run at all: a known team and class, a reply that stays at home, a deadline that has not passed.
+//! May it run at all: a known team, a reply that stays at home, a deadline that has not passed.
 //!
 //! Budgets and rates are admitted here too, once they exist.
 
-use tollgate_queue::Delivery;
 use tollgate_types::subjects::{self, ReplyTo};
-use tollgate_types::{Class, ErrorCode, JobSpec};
+use tollgate_types::{ErrorCode, JobSpec};
 
 use crate::context::Context;
 use crate::end::End;
 use crate::run::Run;
 
-/// Admits a job, or says how it ends.
-pub(crate) fn admit(delivery: &Delivery, job: &JobSpec, run: &Run, cx: &Context) -> Result<(), End> {
-    if delivery.lane.known_class().is_none() {
-        let known = Class::ALL.map(Class::as_str).join(", ");
-        let message = format!("'{}' is not a class; the classes are {known}", shown(&run.class));
-        return Err(End::refused(ErrorCode::UnknownClass, message));
-    }
+/// Admits a job, or says how it ends. Its class is known: other lanes are never pulled, see [`crate::unreadable`].
+pub(crate) fn admit(job: &JobSpec, run: &Run, cx: &Context) -> Result<(), End> {
     if cx.teams.record(&run.team).is_none() {
         let message = format!(
             "'{}' is not a registered team; the operator adds teams with `tollgate team add`",

@@ -48,9 +48,7 @@ impl End {
     /// Why the job's bytes are kept as a dead letter, if they are: nobody could run it, and it may be replayed.
     pub(crate) fn dead_letter(&self, decoded: bool) -> Option<ErrorCode> {
         match &self.outcome {
-            Outcome::Refused(code @ (ErrorCode::Poison | ErrorCode::UnknownTeam | ErrorCode::UnknownClass), _) => {
-                Some(*code)
-            }
+            Outcome::Refused(code @ (ErrorCode::Poison | ErrorCode::UnknownTeam), _) => Some(*code),
             Outcome::Refused(code, _) if !decoded => Some(*code),
             Outcome::Answered(..) | Outcome::Refused(..) => None,
         }

@@ -1,8 +1,8 @@
 //! The life of one job, from delivery to settlement. Read this file first.
 //!
 //! ```text
-//! deliver → identify → decode → already answered? → admit (team, class, deadline, reply) → route → suspect?
-//!         → call (retry, fallback) → commit result with usage → reply → ack
+//! deliver → identify → decode → already answered? (and noted as in flight) → admit (team, deadline, reply) → route
+//!         → suspect? → call (retry, fallback) → commit result with usage → reply → ack
 //! ```
 //!
 //! A crash at any arrow is repaired by redelivery: a job with a committed result only replays its tail (reply, ack); a
@@ -75,37 +75,51 @@ async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<()
             return Ok(());
         }
         // The id belongs to another request: this message is answered under an id of its own.
-        Answered::Conflict(run, end) => return finish(delivery, &identity, run, Unknown::default(), end, cx).await,
+        Answered::Conflict(run, end) => return finish(delivery, &identity, run, Work::only(end), cx).await,
     };
 
     cx.config.crash.point("C2");
-    let (unknown, end) = work(delivery, &identity, &run, cx).await?;
-    finish(delivery, &identity, run, unknown, end, cx).await
+    let work = work(delivery, &identity, &run, cx).await;
+    finish(delivery, &identity, run, work, cx).await
+}
+
+/// What came of the steps before the commit.
+struct Work {
+    end: End,
+    unknown: Unknown,
+    /// Held until the commit: what an answer does to the worker that commits it counts too.
+    slot: suspect::Slot,
+}
+
+impl Work {
+    /// An end before anything could have been paid, on any delivery.
+    fn only(end: End) -> Work {
+        Work { end, unknown: Unknown::default(), slot: None }
+    }
 }
 
 /// Everything between "it has no result" and "this is its end".
-async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context) -> Result<(Unknown, End), Unfinished> {
-    let nothing = Unknown::default();
+async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context) -> Work {
     let job = match &identity.spec {
         Ok(job) => job,
-        Err(rejection) => return Ok((nothing, rejection.clone().into())),
+        Err(rejection) => return Work::only(rejection.clone().into()),
     };
-    if let Err(end) = admit::admit(delivery, job, run, cx) {
-        return Ok((nothing, end));
+    if let Err(end) = admit::admit(job, run, cx) {
+        return Work::only(end);
     }
     let route = match route::route(job, cx) {
         Ok(route) => route,
-        Err(end) => return Ok((nothing, end)),
+        Err(end) => return Work::only(end),
     };
     let mut unknown = Unknown { callable: true, bound: route.bound, journaled: false };
     if admit::expired(job, cx) {
-        return Ok((unknown, admit::expiry(job)));
+        return Work { end: admit::expiry(job), unknown, slot: None };
     }
 
     // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.
     let slot = match suspect::guard(run, cx).await {
         Ok(slot) => slot,
-        Err(end) => return Ok((unknown, end)),
+        Err(end) => return Work { end, unknown, slot: None },
     };
 
     // A first delivery that dies is counted by the next; a later one counts itself before it pays.
@@ -117,8 +131,7 @@ async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context)
     cx.config.crash.point("C4");
     let end = call::call(delivery, job, run, &route, cx).await;
     cx.config.crash.point("C5");
-    suspect::survived(slot, run, cx).await;
-    Ok((unknown, end))
+    Work { end, unknown, slot }
 }
 
 /// The tail: commit, copy, and only then may the delivery be acked.
@@ -126,8 +139,7 @@ async fn finish(
     delivery: &Delivery,
     identity: &Identity,
     run: Run,
-    unknown: Unknown,
-    end: End,
+    Work { end, unknown, slot }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
@@ -135,6 +147,7 @@ async fn finish(
     }
     let committed = commit::commit(delivery, identity, run, unknown, end, cx).await;
     cx.config.crash.point("C6");
+    suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;
     reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;
     cx.config.crash.point("C9");
     Ok(())

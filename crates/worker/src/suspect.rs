@@ -62,10 +62,11 @@ pub(crate) async fn guard(run: &Run, cx: &Context) -> Result<Slot, End> {
     Ok(Some(Marked { _permit: permit, revision }))
 }
 
-/// Takes the mark away: the job came to an end and we are still here.
-pub(crate) async fn survived(slot: Slot, run: &Run, cx: &Context) {
+/// Takes the mark away: the job has its result and we are still here. Killed before it, the mark stays and says nothing
+/// any more, because a job with a result does not run.
+pub(crate) async fn survived(slot: Slot, team: &str, job: &JobId, cx: &Context) {
     if let Some(Marked { revision: Some(revision), .. }) = slot
-        && let Err(error) = cx.state.delete(&key(&run.team, &run.job), revision).await
+        && let Err(error) = cx.state.delete(&key(team, job), revision).await
     {
         tracing::warn!(%error, "suspect's mark not removed");
     }
