@@ -5,6 +5,10 @@
 //! Deliberately absent: tokio, clocks, randomness and any I/O. What a decision needs to know is an argument, what it
 //! decides is its result, and the layers above act on it.
 
+pub mod account;
+pub mod estimate;
 pub mod failure;
+pub mod limit;
 pub mod order;
 pub mod price;
+pub mod window;

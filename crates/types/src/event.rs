@@ -14,6 +14,7 @@ use crate::ids::{Class, JobId};
 use crate::instant::UnixMillis;
 use crate::job::VERSION;
 use crate::money::NanoUsd;
+use crate::scope::{AccountId, Scope};
 use crate::tokens::Tokens;
 
 /// The most attempts that one run may make; retry policies are clamped to it.
@@ -93,12 +94,33 @@ pub struct UsageEvent {
     /// Names of the guardrail rules that fired.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<String>,
+    /// The money that was held for this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// The cheaper model that a spent budget put in the place of the one asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub downgraded_to: String,
     /// When the server accepted the job.
     pub accepted_at: UnixMillis,
     /// From acceptance to the start of this run, ms.
     pub queued_ms: u64,
     /// From the start of this run to its end, ms.
     pub run_ms: u64,
+}
+
+/// Money that a worker held for a run: whoever folds the record takes it off the worker's blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hold {
+    /// The worker's lease, which names its block in each account.
+    pub lease: String,
+    /// How much was held, in each account.
+    pub nanousd: NanoUsd,
+    /// The accounts whose ordinary money was held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountId>,
+    /// The accounts whose money for the cheaper model was held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downgraded: Vec<AccountId>,
 }
 
 /// Where the answer came from.
@@ -230,6 +252,11 @@ impl UsageEvent {
         self.class.parse().ok()
     }
 
+    /// Everybody whose money it is, from the widest scope to the narrowest.
+    pub fn scopes(&self) -> Vec<Scope> {
+        scopes(&self.team, &self.project, &self.user, &self.key)
+    }
+
     /// The header's value: ASCII JSON of at most [`USAGE_MAX`] bytes.
     ///
     /// Should the bound ever be exceeded, raw usage goes first, then labels; counts and money always stay.
@@ -281,6 +308,22 @@ pub enum EventError {
 }
 
 /// JSON with everything outside ASCII escaped: header values must be ASCII.
+/// Everybody whose money a job of `team` spends, from the widest scope to the narrowest; an empty name is no scope.
+pub fn scopes(team: &str, project: &str, user: &str, key: &str) -> Vec<Scope> {
+    let team = || team.to_owned();
+    let mut scopes = vec![Scope::Organisation, Scope::Team { team: team() }];
+    if !project.is_empty() {
+        scopes.push(Scope::Project { team: team(), project: project.to_owned() });
+    }
+    if !user.is_empty() {
+        scopes.push(Scope::User { team: team(), user: user.to_owned() });
+    }
+    if !key.is_empty() {
+        scopes.push(Scope::Key { team: team(), key: key.to_owned() });
+    }
+    scopes
+}
+
 pub(crate) fn ascii_json<T: Serialize>(value: &T) -> String {
     // What an event with one attempt takes, so that it does not grow step by step.
     let mut text = Vec::with_capacity(1280);
@@ -353,6 +396,8 @@ mod tests {
             cache: CacheUse::Bypass,
             stream: true,
             guardrails: vec![],
+            hold: None,
+            downgraded_to: String::new(),
             accepted_at: UnixMillis(i64::MIN),
             queued_ms: u64::MAX,
             run_ms: u64::MAX,

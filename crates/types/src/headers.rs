@@ -21,6 +21,16 @@ pub const DEAD_JOB: &str = "Tollgate-Dead-Job";
 pub const DEAD_MSG_ID: &str = "Tollgate-Dead-Msg-Id";
 /// On a dead letter whose headers could not be read: the header block as base64.
 pub const DEAD_HEADERS: &str = "Tollgate-Dead-Headers";
+/// On a job: the id of the API key that it came in with; written by the front door, and by producers that keep their own.
+pub const KEY: &str = "Tollgate-Key";
+/// On a parked job: the digest of the request, so that an id that comes again with another body is noticed.
+pub const PARKED_DIGEST: &str = "Tollgate-Parked-Digest";
+/// On a parked job: when the server first accepted it, ms since the Unix epoch.
+pub const PARKED_ACCEPTED_AT: &str = "Tollgate-Accepted-At";
+/// On a parked job: how many earlier deliveries may have been paid for.
+pub const PARKED_DELIVERIES: &str = "Tollgate-Deliveries";
+/// On a parked job: what it waits for, in words.
+pub const PARKED_FOR: &str = "Tollgate-Waits-For";
 /// W3C trace context of the producer; it goes on through the provider call.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C vendor trace state; it travels with [`TRACEPARENT`].

@@ -15,9 +15,11 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::budget::Usd;
 use crate::code::ErrorCode;
 use crate::ids::Digest;
 use crate::instant::UnixMillis;
+use crate::money::NanoUsd;
 use crate::strict::{self, StrictError};
 
 use fields::{Fields, forbidden, kind_of, object, wrong_type};
@@ -70,6 +72,14 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub deadline: Option<Deadline>,
+    /// RFC 3339; the job waits at least until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub not_before: Option<Deadline>,
+    /// The most that the job may cost, in dollars as a decimal text; one that could cost more is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub max_cost_usd: Option<Usd>,
     /// A project of the team, for budgets and reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -216,7 +226,8 @@ fn from_strict(error: StrictError) -> Rejection {
 }
 
 const LINE_FIELDS: &[&str] = &["custom_id", "method", "url", "body", "tollgate"];
-const OPTION_FIELDS: &[&str] = &["version", "reply_to", "deadline", "project", "user", "labels"];
+const OPTION_FIELDS: &[&str] =
+    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels"];
 /// The same, as far as a body may not set it either.
 const FORBIDDEN_IN_BODY: &[&str] = &["api_key", "api_base", "base_url", "extra_headers"];
 
@@ -254,22 +265,54 @@ fn decode_options(fields: &Fields<'_>) -> Result<Options, Rejection> {
         return Err(Rejection::new(ErrorCode::UnsupportedVersion, message));
     }
     fields.only(at, OPTION_FIELDS)?;
-    let deadline = fields.optional_text(at, "deadline")?.map(|text| parse_deadline(&text)).transpose()?;
+    let deadline = parse_time(fields, "deadline")?;
+    let not_before = parse_time(fields, "not_before")?;
+    if let (Some(deadline), Some(not_before)) = (&deadline, &not_before)
+        && deadline.at <= not_before.at
+    {
+        let message = "`tollgate.deadline` is not after `tollgate.not_before`; the job could never run";
+        return Err(Rejection::new(ErrorCode::InvalidField, message));
+    }
     Ok(Options {
         version,
         reply_to: fields.optional_text(at, "reply_to")?,
         deadline,
+        not_before,
+        max_cost_usd: fields.get("max_cost_usd").map(decode_max_cost).transpose()?,
         project: fields.optional_text(at, "project")?,
         user: fields.optional_text(at, "user")?,
         labels: fields.get("labels").map(decode_labels).transpose()?.unwrap_or_default(),
     })
 }
 
-fn parse_deadline(text: &str) -> Result<Deadline, Rejection> {
-    OffsetDateTime::parse(text, &Rfc3339).map(|at| Deadline { at: at.into() }).map_err(|_| {
-        let message = "`tollgate.deadline` must be an RFC 3339 time with a zone, such as 2026-12-01T10:00:00Z";
+/// Times outside these years are typing errors, such as seconds taken for milliseconds.
+const YEARS: std::ops::RangeInclusive<i32> = 2000..=2199;
+
+fn parse_time(fields: &Fields<'_>, name: &str) -> Result<Option<Deadline>, Rejection> {
+    let Some(raw) = fields.get(name).filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let invalid = |why: &str| {
+        let message =
+            format!("`tollgate.{name}` {why}; write an RFC 3339 time with a zone, such as 2026-12-01T10:00:00Z");
         Rejection::new(ErrorCode::InvalidField, message)
-    })
+    };
+    let text: String =
+        serde_json::from_str(raw.get()).map_err(|_| invalid(&format!("must be a text, not {}", kind_of(raw.get()))))?;
+    let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| invalid("is not a point in time"))?;
+    if !YEARS.contains(&at.year()) {
+        return Err(invalid(&format!("lies in the year {}, which cannot be meant", at.year())));
+    }
+    Ok(Some(Deadline { at: at.into() }))
+}
+
+fn decode_max_cost(raw: &RawValue) -> Result<Usd, Rejection> {
+    let cap: Result<Usd, _> = serde_json::from_str(raw.get());
+    match cap {
+        Ok(cap) if cap.0 > NanoUsd::ZERO => Ok(cap),
+        _ => {
+            let message = "`tollgate.max_cost_usd` must be dollars as a decimal text above zero, such as \"0.05\"";
+            Err(Rejection::new(ErrorCode::InvalidField, message))
+        }
+    }
 }
 
 fn decode_labels(raw: &RawValue) -> Result<BTreeMap<String, String>, Rejection> {

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: any I/O, clock, randomness, and any decision. Those live in the layers above.
 
+pub mod budget;
 pub mod code;
 pub mod event;
 pub mod failure;
@@ -16,16 +17,19 @@ pub mod job;
 pub mod money;
 pub mod result;
 pub mod schema;
+pub mod scope;
 pub mod strict;
 pub mod subjects;
 pub mod tokens;
 
+pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
 pub use code::{ErrorCode, Status};
-pub use event::{AttemptOutcome, AttemptRecord, EventError, UsageEvent, UsageSource};
+pub use event::{AttemptOutcome, AttemptRecord, EventError, Hold, UsageEvent, UsageSource};
 pub use failure::{Billed, Failure, FailureKind};
 pub use ids::{Class, Digest, JobId, LaneKey, Team};
 pub use instant::UnixMillis;
 pub use job::{JobSpec, Options, Rejection};
 pub use money::NanoUsd;
 pub use result::{JobResult, ResultFacts};
+pub use scope::{AccountId, Gate, Scope};
 pub use tokens::Tokens;

@@ -61,6 +61,9 @@ pub struct ResultFacts {
     pub status: Status,
     /// The model that was asked for.
     pub model_requested: Option<String>,
+    /// The cheaper model that a spent budget put in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downgraded_to: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
     /// The provider that answered.
@@ -139,6 +142,7 @@ impl ResultFacts {
             class: event.class.clone(),
             status: event.status,
             model_requested: known.then(|| event.model_requested.clone()),
+            downgraded_to: (!event.downgraded_to.is_empty()).then(|| event.downgraded_to.clone()),
             model: answered.map(|a| a.model.clone()),
             provider: answered.map(|a| a.provider.clone()),
             cost_nanousd: event.cost(),

@@ -1,6 +1,7 @@
 //! Every stream, subject and bucket name. Teams hold permissions on these, so they do not change.
 
 use crate::ids::{JobId, LaneKey};
+use crate::scope::Gate;
 
 /// The stream of accepted jobs.
 pub const JOBS_STREAM: &str = "TOLLGATE_JOBS";
@@ -8,7 +9,13 @@ pub const JOBS_STREAM: &str = "TOLLGATE_JOBS";
 pub const RESULTS_STREAM: &str = "TOLLGATE_RESULTS";
 /// The stream of dead letters.
 pub const DEAD_STREAM: &str = "TOLLGATE_DEAD";
-/// The bucket of live configuration: teams.
+/// The stream of jobs that wait behind a gate narrower than their lane, or for their time; only the broker writes it.
+pub const WAIT_STREAM: &str = "TOLLGATE_WAIT";
+/// The append-only stream of what operators and rules changed.
+pub const AUDIT_STREAM: &str = "TOLLGATE_AUDIT";
+/// The bucket of account and limit records.
+pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
+/// The bucket of live configuration: teams, budgets, limits, pauses.
 pub const CONFIG_BUCKET: &str = "TOLLGATE_CONFIG";
 /// The bucket of the broker's own small state: the sink's manifest, suspects.
 pub const STATE_BUCKET: &str = "TOLLGATE_STATE";
@@ -21,6 +28,43 @@ pub const RESULTS: &str = "tollgate.results.*.*";
 pub const EXTRA: &str = "tollgate.extra.*.*.*";
 /// What the dead letter stream listens to.
 pub const DEAD: &str = "tollgate.dead.*.*";
+
+/// What the stream of waiting jobs listens to: gate, class, team, job.
+pub const WAIT: &str = "tollgate.wait.*.*.*.*";
+/// What the audit stream listens to: what kind of thing was changed, and its name.
+pub const AUDIT: &str = "tollgate.audit.*.*";
+/// What alerts are published on, not stored: team, kind.
+pub const ALERT: &str = "tollgate.alert.*.*";
+/// Where workers hear that a job they may be running is cancelled.
+pub const CANCELLED: &str = "tollgate.control.cancelled";
+/// What teams ask: team, question.
+pub const API: &str = "tollgate.api.*.*";
+
+/// The token in place of a gate on which a job waits for its time, as a schedule that no consumer sees.
+pub const LATER: &str = "later";
+
+/// The subject of a parked job.
+pub fn wait(gate: &Gate, lane: &LaneKey, job: &JobId) -> String {
+    format!("tollgate.wait.{gate}.{}.{}.{job}", lane.class, lane.team)
+}
+
+/// The subject on which a job waits for its time.
+pub fn later(lane: &LaneKey, job: &JobId) -> String {
+    format!("tollgate.wait.{LATER}.{}.{}.{job}", lane.class, lane.team)
+}
+
+/// Gate, lane and job of a parked job's subject, if it is one that a consumer serves.
+pub fn parse_wait(subject: &str) -> Option<(Gate, LaneKey, JobId)> {
+    let tokens: Vec<&str> = subject.strip_prefix("tollgate.wait.")?.split('.').collect();
+    let [gate, class, team, job] = tokens[..] else { return None };
+    let lane = LaneKey { class: class.to_owned(), team: team.to_owned() };
+    Some((gate.parse().ok()?, lane, job.parse().ok()?))
+}
+
+/// The subject of an alert; the organisation's own alerts have `organisation` in the team's place.
+pub fn alert(team: &str, kind: &str) -> String {
+    format!("tollgate.alert.{team}.{kind}")
+}
 
 /// The subject of a lane.
 pub fn jobs(lane: &LaneKey) -> String {
@@ -99,6 +143,16 @@ mod tests {
         for bad in ["tollgate.jobs.batch", "tollgate.jobs.batch.a.b", "tollgate.jobs..a", "x.jobs.a.b"] {
             assert_eq!(parse_jobs(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_parked_job_is_read_back_from_its_subject() {
+        let lane = LaneKey { class: "batch".into(), team: "search".into() };
+        let job: JobId = "search:1".parse().unwrap();
+        let subject = wait(&Gate::of_model("gpt-4o"), &lane, &job);
+        assert_eq!(parse_wait(&subject), Some((Gate::of_model("gpt-4o"), lane.clone(), job.clone())));
+        assert_eq!(parse_wait(&later(&lane, &job)), None, "a schedule is nothing to serve");
+        assert_eq!(parse_wait("tollgate.wait.due.batch.search"), None);
     }
 
     #[test]

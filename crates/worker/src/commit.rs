@@ -112,6 +112,8 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
         cache: CacheUse::Miss,
         stream: named.stream,
         guardrails: Vec::new(),
+        hold: None,
+        downgraded_to: String::new(),
         accepted_at: run.accepted_at,
         queued_ms: run.queued_ms(),
         run_ms: run.elapsed_ms(),

@@ -106,6 +106,8 @@ fn event(lane: LaneKey, found: &Unreadable, job: &JobId, code: ErrorCode, cx: &C
         cache: CacheUse::Miss,
         stream: false,
         guardrails: Vec::new(),
+        hold: None,
+        downgraded_to: String::new(),
         accepted_at: found.accepted_at,
         queued_ms: 0,
         run_ms: 0,

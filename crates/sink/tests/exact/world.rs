@@ -233,6 +233,8 @@ fn varied(index: u64) -> UsageEvent {
         cache: CacheUse::Miss,
         stream: false,
         guardrails: Vec::new(),
+        hold: None,
+        downgraded_to: String::new(),
         accepted_at: UnixMillis(1_763_000_000_000),
         queued_ms: 1,
         run_ms: 2,

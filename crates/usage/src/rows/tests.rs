@@ -54,6 +54,8 @@ fn event(kind: EventKind, attempts: Vec<AttemptRecord>, unknown: (i64, i64)) -> 
         cache: CacheUse::Miss,
         stream: false,
         guardrails: vec!["pii".into()],
+        hold: None,
+        downgraded_to: String::new(),
         accepted_at: UnixMillis(1000),
         queued_ms: 12,
         run_ms: 840,

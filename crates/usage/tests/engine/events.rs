@@ -50,6 +50,8 @@ pub(crate) fn event(kind: EventKind, job: &str, attempts: Vec<AttemptRecord>) ->
         cache: CacheUse::Miss,
         stream: false,
         guardrails: Vec::new(),
+        hold: None,
+        downgraded_to: String::new(),
         accepted_at: AT,
         queued_ms: 12,
         run_ms: 400,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::{Options, UnixMillis, job};
+use tollgate_types::{Options, UnixMillis, Usd, job};
 
 use crate::config::values::Period;
 
@@ -19,6 +19,8 @@ pub(super) struct Wish {
     pub(super) max_tokens: Option<u64>,
     pub(super) reply_to: Option<String>,
     pub(super) deadline: Option<UnixMillis>,
+    pub(super) not_before: Option<UnixMillis>,
+    pub(super) max_cost_usd: Option<Usd>,
     pub(super) project: Option<String>,
     pub(super) user: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -35,6 +37,8 @@ impl Wish {
             version: job::VERSION,
             reply_to: self.reply_to.clone(),
             deadline: self.deadline.map(|at| job::Deadline { at }),
+            not_before: self.not_before.map(|at| job::Deadline { at }),
+            max_cost_usd: self.max_cost_usd,
             project: self.project.clone(),
             user: self.user.clone(),
             labels: self.labels.clone(),
@@ -99,6 +103,8 @@ mod tests {
             max_tokens: Some(7),
             reply_to: Some("reply.search.1".into()),
             deadline: Some(UnixMillis(1_763_000_000_000)),
+            not_before: Some(UnixMillis(1_762_999_000_000)),
+            max_cost_usd: Some("0.05".parse().expect("dollars")),
             project: Some("ranking".into()),
             user: Some("ada".into()),
             labels: [("feature".to_owned(), "summary".to_owned())].into(),
@@ -106,6 +112,8 @@ mod tests {
         let job = JobSpec::decode(&wish.line(), 4096).expect("a job");
         assert_eq!((job.request.model.as_str(), job.request.max_tokens), ("fast", Some(7)));
         assert_eq!(job.options.deadline.map(|deadline| deadline.at), wish.deadline);
+        assert_eq!(job.options.not_before.map(|at| at.at), wish.not_before);
+        assert_eq!(job.options.max_cost_usd, wish.max_cost_usd);
         assert_eq!(
             (job.options.reply_to, job.options.project, job.options.user),
             (wish.reply_to, wish.project, wish.user)

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(value_name = "PROMPT", required_unless_present = "file")]
     prompt: Option<String>,
     /// A file of job lines (an OpenAI batch file); `-` reads standard input. Lines are sent as they are
-    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "project", "user", "labels"])]
+    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels"])]
     file: Option<PathBuf>,
     /// The team; the connection's user if left out
     #[arg(long, value_name = "TEAM")]
@@ -56,6 +56,12 @@ pub struct Args {
     /// When it is too late: a duration from now such as 30s, or an RFC 3339 time
     #[arg(long, value_name = "30s|TIME")]
     deadline: Option<Deadline>,
+    /// When the job may run at the earliest: a duration from now, or an RFC 3339 time
+    #[arg(long, value_name = "IN|AT")]
+    not_before: Option<Deadline>,
+    /// The most that the job may cost, in dollars; one that could cost more is rejected
+    #[arg(long, value_name = "DOLLARS")]
+    max_cost_usd: Option<tollgate_types::Usd>,
     /// A project, for budgets and reports
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -107,6 +113,8 @@ fn one_line(args: &Args) -> Result<Bytes, Failure> {
         max_tokens: args.max_tokens,
         reply_to: args.reply_to.clone(),
         deadline: args.deadline.map(|deadline| deadline.at(super::span::now())),
+        not_before: args.not_before.map(|at| at.at(super::span::now())),
+        max_cost_usd: args.max_cost_usd,
         project: args.project.clone(),
         user: args.user.clone(),
         labels: args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect(),

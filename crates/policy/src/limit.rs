@@ -1,0 +1,1 @@
+//! Requests, tokens and concurrency over all workers, by leased blocks.

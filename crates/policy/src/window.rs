@@ -1,0 +1,1 @@
+//! When a budget's window begins and ends.
