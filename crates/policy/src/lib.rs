@@ -1,11 +1,13 @@
-//! Decisions as pure functions: order, price, classify, retry.
+//! Decisions as pure functions: order, spend, price, classify, retry.
 //!
-//! Start with [`price`] (what tokens cost) or [`failure`] (what to do after a failed call).
+//! Start with [`price`] (what tokens cost), [`account`] (who may spend) or [`failure`] (what to do after a failed
+//! call).
 //!
 //! Deliberately absent: tokio, clocks, randomness and any I/O. What a decision needs to know is an argument, what it
 //! decides is its result, and the layers above act on it.
 
 pub mod account;
+pub mod budget;
 pub mod estimate;
 pub mod failure;
 pub mod limit;

@@ -185,7 +185,7 @@ pub struct Raise {
 }
 
 /// Limits on speed, over all workers; what is left out is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The most requests in any sliding minute.

@@ -99,6 +99,7 @@ codes! {
     UnpricedModel = "unpriced_model", Rejected, "The model has no price, so its cost could not be counted.", "Ask the operator to price it or declare its deployment free.";
     OverBudget = "over_budget", Rejected, "A budget has no money for the job and its policy is to reject, or the job can never fit its cap.", "Wait for the next window, ask for a raise, or ask for less (`max_tokens`).";
     CostAboveMax = "cost_above_max", Rejected, "The most that the job can cost is above its own `max_cost_usd`.", "Allow more, or ask for less (`max_tokens`, a cheaper model).";
+    OverLimit = "over_limit", Rejected, "The job needs more tokens than a limit allows in a whole minute.", "Split the prompt, ask for a shorter answer, or ask the operator to raise the limit.";
     Cancelled = "cancelled", Cancelled, "Somebody cancelled the job.", "Submit it again under a fresh id if that was a mistake.";
     DeadlineExceeded = "deadline_exceeded", Expired, "The deadline passed before there was an answer.", "Give it more time.";
     Poison = "poison", Failed, "The job ended the process that ran it, repeatedly, also when it ran alone.", "Look at the dead letter; it can be replayed after the cause is mended.";

@@ -6,6 +6,8 @@ pub const JOB_ID: &str = "Nats-Msg-Id";
 pub const USAGE: &str = "Tollgate-Usage";
 /// On a result: [`Digest`](crate::Digest) of the request that it answers.
 pub const DIGEST: &str = "Tollgate-Digest";
+/// In place of a digest on a result that answers its id whatever the request was.
+pub const ANY_DIGEST: &str = "any";
 /// NATS' own headers act on whatever message carries them, so a dead letter has the producer's under this prefix
 /// instead of [`NATS`].
 pub const DEAD: &str = "Tollgate-Dead-";
