@@ -58,6 +58,10 @@ pub(crate) struct Plan {
     pub(crate) upstream: Duration,
     /// Jobs outstanding in a closed loop; without it the whole backlog is there first.
     pub(crate) outstanding: Option<usize>,
+    /// Over how many lanes the jobs are spread: 1, or a multiple of 3.
+    pub(crate) lanes: usize,
+    /// Whether budgets and limits hold, which are never reached, and a settler folds what is spent.
+    pub(crate) guarded: bool,
 }
 
 /// What was seen of a run.
@@ -87,7 +91,7 @@ const STRETCH_WITHIN: Duration = Duration::from_secs(300);
 
 /// Runs a plan, and with tables the sink beside it. Every job that should be is checked to be done.
 pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Result<Measured> {
-    let world = World::start().await?;
+    let world = World::start(plan.lanes, plan.guarded).await?;
     let mut mock_args = vec!["--delay-ms".to_owned(), plan.upstream.as_millis().to_string()];
     if plan.outstanding.is_some() {
         mock_args.push("--remember".into());
@@ -110,6 +114,8 @@ pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Res
     }
     let in_flight = plan.in_flight.to_string();
     let args = ["--nats", &world.nats.url(), "--provider", &provider, "--in-flight", &in_flight].map(String::from);
+    let guarded = plan.guarded.then(|| "--guarded".to_owned());
+    let args: Vec<String> = args.into_iter().chain(guarded).collect();
     let (worker, _) = Child::start(plan.contender.role(), &args, world.file("worker.log")).await?;
     pids.push(("worker", worker.pid()?));
     if plan.outstanding.is_some() {
@@ -198,6 +204,7 @@ impl Loader {
         let outstanding = plan.outstanding.unwrap_or(under_way);
         let mut args = ["--nats", &world.nats.url(), "--count", &plan.jobs.to_string()].map(String::from).to_vec();
         args.extend(["--bytes", &plan.bytes.to_string(), "--outstanding", &outstanding.to_string()].map(String::from));
+        args.extend(["--lanes".to_owned(), plan.lanes.to_string()]);
         if plan.outstanding.is_some() {
             let stamps = world.file("stamps").to_string_lossy().into_owned();
             let spread = plan.upstream.as_millis().to_string();

@@ -8,8 +8,10 @@ use sandbox::{
     Progress, TeamAccount,
 };
 use tempfile::TempDir;
+use tollgate_queue::directory::{Directory, Expected, TeamRecord};
 use tollgate_queue::streams::{self, Limits};
-use tollgate_queue::teams::{TeamRecord, Teams};
+use tollgate_types::budget::Then;
+use tollgate_types::{Budget, NanoUsd, Target, Usd, WhenSpent};
 
 use crate::roles::{PASSWORD, TEAM, connect};
 
@@ -23,14 +25,16 @@ pub(crate) struct World {
 const GIB: i64 = 1 << 30;
 
 impl World {
-    pub(crate) async fn start() -> anyhow::Result<World> {
+    /// With teams for so many lanes; with `guarded`, each has budgets and limits that are never reached.
+    pub(crate) async fn start(lanes: usize, guarded: bool) -> anyhow::Result<World> {
         let dir = tempfile::tempdir()?;
         let team = TeamAccount::new(TEAM, PASSWORD)?;
         let options = NatsOptions {
             binary: sandbox::nats_server(&Locations::from_env()?, &Progress::silent()).await?,
             work_dir: dir.path().join("nats"),
             store_dir: None,
-            config: NatsConfig::new(vec![team], PASSWORD, PASSWORD),
+            // Room for the limits of all streams together.
+            config: NatsConfig { file_store_bytes_max: 32 << 30, ..NatsConfig::new(vec![team], PASSWORD, PASSWORD) },
             port: None,
         };
         let nats = NatsServer::start(options).await?;
@@ -39,7 +43,11 @@ impl World {
         let limits =
             Limits { jobs_bytes_max: 4 * GIB, results_bytes_max: 4 * GIB, dead_bytes_max: GIB, ..Limits::default() };
         streams::ensure(&context, &limits).await?;
-        Teams::open(&context).await?.put(&TEAM.parse()?, &TeamRecord::default()).await?;
+        let directory = Directory::open(&context, |_| Ok(())).await?;
+        let record = if guarded { guarded_record() } else { TeamRecord::default() };
+        for team in teams(lanes) {
+            directory.put_team(&team.parse()?, &record, Expected::Any).await?;
+        }
         Ok(World { nats, context, dir })
     }
 
@@ -52,6 +60,33 @@ impl World {
     pub(crate) async fn messages(&self, stream: &str) -> anyhow::Result<u64> {
         Ok(self.context.get_stream(stream).await?.cached_info().state.messages)
     }
+}
+
+/// The teams of so many lanes, three each; one lane is the benchmark's own team.
+pub(crate) fn teams(lanes: usize) -> Vec<String> {
+    if lanes <= 1 { vec![TEAM.to_owned()] } else { (0..lanes.div_ceil(3)).map(|n| format!("{TEAM}-{n}")).collect() }
+}
+
+/// Two budgets, a rate, tokens and a concurrency, all of them far away.
+fn guarded_record() -> TeamRecord {
+    let budget = |window: &str| Budget {
+        on: Target::Owner,
+        window: window.to_owned(),
+        time_zone: "UTC".to_owned(),
+        cap_usd: Usd(NanoUsd::from_usd(1_000_000)),
+        when_spent: WhenSpent::Wait,
+        downgrade_to: None,
+        downgrade_cap_usd: None,
+        then: Then::Wait,
+        alert_percent: vec![80],
+        raises: Vec::new(),
+    };
+    let limits = tollgate_types::Limits {
+        requests_per_minute: Some(100_000_000),
+        tokens_per_minute: Some(100_000_000_000),
+        concurrency: Some(100_000),
+    };
+    TeamRecord { budgets: vec![budget("day"), budget("month")], limits, ..TeamRecord::default() }
 }
 
 /// A ClickHouse for the runs with the sink on.

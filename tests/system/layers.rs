@@ -11,6 +11,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-providers", Some(1)),
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
+    ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-worker", Some(2)),
     ("tollgate-http", Some(2)),

@@ -28,6 +28,8 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             bytes: 1024,
             upstream: Duration::ZERO,
             outstanding: (backlog == 0).then_some(IN_FLIGHT),
+            lanes: 1,
+            guarded: false,
         };
         let rounds = if backlog == 1_000_000 { 1 } else { size.rounds().min(2) };
         let pairs = pairs(&format!("backlog of {backlog}"), &plan, rounds).await?;

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tollgate_policy::order::{Candidate, Order};
+use tollgate_policy::order::{LaneId, Order, Standing};
 use tollgate_types::JobSpec;
 
 use crate::Size;
@@ -25,19 +25,43 @@ pub(super) fn run(size: Size) -> anyhow::Result<()> {
 
     let mut rows = Vec::new();
     for lanes in [10, 100, 1_000, 10_000] {
-        let open: Vec<Candidate> =
-            (0..lanes).map(|lane| Candidate { lane, weight: 1 + lane as u32 % 16, available: 1_000 }).collect();
-        let mut row = vec![lanes.to_string()];
-        for slots in [1, 64] {
-            let mut order = Order::default();
-            let micros = micros(time, || order.grant(black_box(&open), slots).len());
-            row.extend([format!("{micros:.1}"), format!("{:.2}", micros / slots as f64)]);
-        }
-        rows.push(row);
+        let (mut order, ids) = order(lanes);
+        let next = micros(time, || (0..BATCH).filter_map(|_| order.next(|_| 20_000)).count());
+        // Every lane once more, so that a job's whole course touches lanes all over the order.
+        let mut course = ids.iter().cycle();
+        let job = micros(time, || (0..BATCH).filter_map(|_| course.next()).for_each(|&lane| job(&mut order, lane)));
+        // Only ten lanes have work; the others are there.
+        ids[10..].iter().for_each(|&lane| order.stand(lane, Standing::Idle));
+        let quiet = micros(time, || (0..BATCH).filter_map(|_| order.next(|_| 20_000)).count());
+        let per_decision = |micros: f64| format!("{:.3}", micros / BATCH as f64);
+        rows.push(vec![lanes.to_string(), per_decision(next), per_decision(job), per_decision(quiet)]);
     }
-    let columns = ["lanes", "1 slot µs", "µs/slot", "64 slots µs", "µs/slot"];
-    table("Order: sharing free slots among lanes that all have work", &columns, rows);
+    let columns = ["lanes", "pick µs", "job µs", "pick, 10 with work µs"];
+    table("Order: who gets the next slot", &columns, rows);
     Ok(())
+}
+
+/// How many decisions are timed at once: one alone is not much longer than a look at the clock.
+const BATCH: usize = 1_000;
+
+/// An order of so many lanes in three classes, all with work.
+fn order(lanes: u32) -> (Order, Vec<LaneId>) {
+    let mut order = Order::default();
+    (0u8..).zip([16, 4, 1]).for_each(|(class, weight)| order.weigh_class(class, weight));
+    let ids: Vec<LaneId> = (0..lanes).map(|lane| order.enter((lane % 3) as u8, 1 + lane % 16)).collect();
+    ids.iter().for_each(|&lane| order.stand(lane, Standing::Ready));
+    (order, ids)
+}
+
+/// All that one job asks of the order: a lane is picked, held for its pull, asked for its cap and let go; and a job of
+/// another lane is settled.
+fn job(order: &mut Order, lane: LaneId) {
+    let picked = order.next(|_| 20_000).unwrap_or(lane);
+    order.stand(picked, Standing::Held);
+    if black_box(order.in_flight_cap(picked, 256)) > 0 {
+        order.stand(picked, Standing::Ready);
+    }
+    order.correct(lane, 1_000);
 }
 
 /// The median time of one call over seven stretches.

@@ -32,6 +32,8 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             bytes: 1024,
             upstream: Duration::from_millis(upstream_ms),
             outstanding: Some(outstanding),
+            lanes: 1,
+            guarded: false,
         };
         let pairs = pairs(&format!("latency, {outstanding} outstanding"), &plan, size.rounds()).await?;
         let mut row = vec![format!("{outstanding}, {upstream_ms} ms")];

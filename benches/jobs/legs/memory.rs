@@ -20,6 +20,8 @@ pub(super) async fn run(_size: Size) -> anyhow::Result<()> {
         bytes: 1024,
         upstream: Duration::from_secs(1),
         outstanding: None,
+        lanes: 1,
+        guarded: false,
     };
     let pairs = pairs("memory, 1,000 in flight", &plan, 1).await?;
     let row = |name: &str, runs: &[Measured]| {

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod decision;
+mod guarded;
 mod latency;
 mod memory;
 mod payload;
@@ -26,6 +27,8 @@ pub(crate) enum Leg {
     Backlog,
     /// Throughput by the size of a job
     Payload,
+    /// Throughput with budgets and limits on, and by lanes
+    Guarded,
     /// Decoding a job, and choosing who goes next
     Decision,
 }
@@ -45,6 +48,7 @@ pub(crate) async fn run(legs: &[Leg], size: Size) -> anyhow::Result<()> {
             Leg::Memory => memory::run(size).await?,
             Leg::Backlog => backlog::run(size).await?,
             Leg::Payload => payload::run(size).await?,
+            Leg::Guarded => guarded::run(size).await?,
             Leg::Decision => decision::run(size)?,
         }
     }

@@ -28,6 +28,8 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             bytes: kib << 10,
             upstream: Duration::ZERO,
             outstanding: None,
+            lanes: 1,
+            guarded: false,
         };
         let pairs = pairs(&format!("payload of {kib} KiB"), &plan, size.rounds().min(2)).await?;
         let (bare, ours) = (median(&pairs.bare, |m| m.rate), median(&pairs.tollgate, |m| m.rate));

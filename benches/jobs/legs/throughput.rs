@@ -42,6 +42,8 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             bytes: 1024,
             upstream: Duration::ZERO,
             outstanding: None,
+            lanes: 1,
+            guarded: false,
         };
         rows.push(row(&plan, size.rounds(), &mut tables).await?);
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use sandbox::BROKER_USER;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tollgate_client::Producer;
@@ -16,6 +17,7 @@ use tollgate_types::{Class, JobId, subjects};
 
 use super::{MODEL, TEAM, connect, now, ready};
 use crate::report::say;
+use crate::world::teams;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// The first jobs of a closed loop are spread over this time, so that they do not march in step
     #[arg(long, default_value_t = 0)]
     spread_ms: u64,
+    /// Over how many lanes the jobs are spread; more than one are filled by the broker's user
+    #[arg(long, default_value_t = 1)]
+    lanes: usize,
     /// Where to write when each job was submitted
     #[arg(long)]
     stamps: Option<PathBuf>,
@@ -45,15 +50,19 @@ pub(crate) struct Args {
 
 /// Says `done` when all jobs are accepted, or in a closed loop when all have their results.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let client = connect(&args.nats, TEAM).await?.client;
-    let producer = Producer::new(client, TEAM.parse()?);
+    let user = if args.lanes > 1 { BROKER_USER } else { TEAM };
+    let client = connect(&args.nats, user).await?.client;
+    let producer = Producer::new(client.clone(), TEAM.parse()?);
+    let producers: anyhow::Result<Vec<Producer>> =
+        teams(args.lanes).iter().map(|team| Ok(Producer::new(client.clone(), team.parse()?))).collect();
+    let producers = producers?;
     let line = Bytes::from(line(args.bytes));
     ready();
     if args.closed {
         closed(&args, producer, line).await?;
     } else {
         stream::iter((0..args.count).map(Ok))
-            .try_for_each_concurrent(args.outstanding, |number| submit(&producer, &line, number))
+            .try_for_each_concurrent(args.outstanding, |number| spread(&producers, &line, number))
             .await?;
     }
     say("done");
@@ -80,6 +89,19 @@ fn id(number: u64) -> anyhow::Result<JobId> {
 
 async fn submit(producer: &Producer, line: &Bytes, number: u64) -> anyhow::Result<()> {
     let receipt = producer.submit(Class::Standard, line.clone(), Some(id(number)?)).await?;
+    ensure!(!receipt.duplicate, "the server took job {number} for another");
+    Ok(())
+}
+
+/// Submits to the lane whose turn it is.
+async fn spread(producers: &[Producer], line: &Bytes, number: u64) -> anyhow::Result<()> {
+    let turn = usize::try_from(number)?;
+    let producer = &producers[turn % producers.len()];
+    if producers.len() == 1 {
+        return submit(producer, line, number).await;
+    }
+    let class = Class::ALL[turn / producers.len() % 3];
+    let receipt = producer.submit(class, line.clone(), Some(id(number)?)).await?;
     ensure!(!receipt.duplicate, "the server took job {number} for another");
     Ok(())
 }

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tollgate_policy::price::{Price, Tier};
 use tollgate_providers::{Deployment, Vendor};
 use tollgate_queue::LaneConfig;
-use tollgate_worker::{Config, Priced, Routes, Worker};
+use tollgate_queue::commit_log::CommitLog;
+use tollgate_settler::{Settler, SettlerConfig};
+use tollgate_worker::{Config, Parts, Priced, Routes, Worker};
 
 use super::{MODEL, connect, ready};
 
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// The most jobs in flight
     #[arg(long)]
     in_flight: usize,
+    /// Whether a settler runs beside the worker, as in `serve`
+    #[arg(long)]
+    guarded: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -38,9 +43,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let connection = connect(&args.nats, BROKER_USER).await?;
     let config = Config { concurrency: args.in_flight, lanes: LaneConfig::default(), ..Config::default() };
     let parts = testkit::parts(connection, config.lanes, routes(&args.provider)?).await;
+    if args.guarded {
+        settle(&parts).await?;
+    }
     let worker = Worker::new(config, parts);
     ready();
     Ok(worker.run(CancellationToken::new()).await?)
+}
+
+/// Starts a settler; it ends with the process.
+async fn settle(parts: &Parts) -> anyhow::Result<()> {
+    let context = async_nats::jetstream::new(parts.connection.client.clone());
+    let log = CommitLog::open(&context).await?;
+    let (alerts, _) = tokio::sync::mpsc::channel(64);
+    let of = (parts.records.clone(), parts.directory.clone(), parts.clock.clone());
+    let settler = Settler::new(SettlerConfig::new("bench"), log, parts.state.clone(), of, alerts);
+    tokio::spawn(settler.run(CancellationToken::new()));
+    Ok(())
 }
 
 fn routes(provider: &str) -> anyhow::Result<Routes> {
@@ -50,7 +69,12 @@ fn routes(provider: &str) -> anyhow::Result<Routes> {
     let mut deployment = Deployment::new("mock", Vendor::OpenAi, &format!("http://{provider}/v1"), MODEL, None)?;
     deployment.correlation_headers = true;
     let mut routes = Routes::default();
-    let priced = Priced { deployment: Arc::new(deployment), price: Some(Arc::new(price)), output_tokens_max: 4096 };
+    let priced = Priced {
+        deployment: Arc::new(deployment),
+        price: Some(Arc::new(price)),
+        output_tokens_max: 4096,
+        limits: Default::default(),
+    };
     routes.add(MODEL, priced);
     Ok(routes)
 }

@@ -85,6 +85,39 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ApiError> {
     }
 }
 
+/// A message by the JSON interface, where whatever bytes a producer wrote are harmless: headers and payload as base64.
+#[derive(Deserialize)]
+pub(crate) struct StoredMessage {
+    pub(crate) seq: u64,
+    pub(crate) subject: String,
+    #[serde(default)]
+    pub(crate) hdrs: String,
+    #[serde(default)]
+    pub(crate) data: String,
+    pub(crate) time: String,
+}
+
+/// JetStream's code for "no message found".
+const NO_MESSAGE: u64 = 10037;
+
+/// Asks a stream for one message by the JSON interface; `None` if there is none.
+pub(crate) async fn stored_message(
+    client: &Client,
+    stream: &str,
+    question: &serde_json::Value,
+) -> Result<Option<StoredMessage>, ApiError> {
+    #[derive(Deserialize)]
+    struct Found {
+        message: StoredMessage,
+    }
+    let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+    match ask::<Found>(client, subject, question.to_string().into()).await {
+        Ok(found) => Ok(Some(found.message)),
+        Err(ApiError::Refused { code: NO_MESSAGE, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a create-only publish did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {

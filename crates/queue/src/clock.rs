@@ -16,6 +16,8 @@ pub struct ServerClock {
     uncertainty: Arc<AtomicI64>,
     /// A monotonic origin: steps of the local wall clock do not move the server's time.
     origin: Instant,
+    /// How far the local wall clock is made to be wrong, ms; 0 outside of tests.
+    wrong_by: i64,
 }
 
 /// An observation this much worse than the best is ignored; queues on a busy client make answers late, never early.
@@ -24,11 +26,17 @@ const WORSE_BY: f64 = 4.0;
 impl ServerClock {
     /// A clock that trusts the local wall clock until the first observation.
     pub fn new() -> Self {
-        let now = UnixMillis::from(OffsetDateTime::now_utc());
+        ServerClock::with_wall_clock_wrong_by(0)
+    }
+
+    /// A clock whose local wall clock is ahead by so many milliseconds, or behind: for tests, which cannot set the
+    /// machine's. Nothing but this file reads the wall clock, so the whole process believes it until it knows better.
+    pub fn with_wall_clock_wrong_by(wrong_by: i64) -> Self {
         ServerClock {
-            base: Arc::new(AtomicI64::new(now.0)),
+            base: Arc::new(AtomicI64::new(wall_clock(wrong_by))),
             uncertainty: Arc::new(AtomicI64::new(i64::MAX)),
             origin: Instant::now(),
+            wrong_by,
         }
     }
 
@@ -55,8 +63,12 @@ impl ServerClock {
     /// How far the local wall clock is ahead of the server's, ms; `None` before the first observation.
     pub fn local_ahead_ms(&self) -> Option<i64> {
         let known = self.uncertainty.load(Ordering::Relaxed) != i64::MAX;
-        known.then(|| UnixMillis::from(OffsetDateTime::now_utc()).0.saturating_sub(self.now().0))
+        known.then(|| wall_clock(self.wrong_by).saturating_sub(self.now().0))
     }
+}
+
+fn wall_clock(wrong_by: i64) -> i64 {
+    UnixMillis::from(OffsetDateTime::now_utc()).0.saturating_add(wrong_by)
 }
 
 impl Default for ServerClock {

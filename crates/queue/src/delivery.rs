@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use tollgate_types::{LaneKey, UnixMillis, headers};
+use tollgate_types::{Gate, JobId, LaneKey, UnixMillis, headers, subjects};
 
 use crate::api;
 use crate::connect::Connection;
 use crate::pull::Arrival;
+use crate::queue_key::{Origin, QueueKey};
 
 /// A job that the server leased to us; unless it is settled, the server gives it to somebody after its ack wait.
 ///
@@ -18,14 +19,17 @@ use crate::pull::Arrival;
 /// an abandoned job look the same.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The lane it came through.
+    /// The lane it belongs to.
     pub lane: Arc<LaneKey>,
+    /// The gate that it waited behind, if it comes from the stream of waiting jobs.
+    pub gate: Option<Gate>,
     /// The headers as they came.
     pub headers: HeaderMap,
     /// The payload as it came.
     pub payload: Bytes,
     /// Where it stands in the stream and how often it was delivered.
     pub place: Place,
+    subject: async_nats::Subject,
     client: Client,
     ack_subject: async_nats::Subject,
     leases: Leases,
@@ -35,11 +39,13 @@ pub struct Delivery {
 /// A delivery's place, from its ack subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The message's sequence in the jobs stream.
+    /// The stream that it came from.
+    pub origin: Origin,
+    /// The message's sequence in that stream.
     pub sequence: u64,
-    /// Which delivery this is, from 1.
+    /// Which delivery of this message this is, from 1.
     pub delivered: u64,
-    /// When the server accepted the message.
+    /// When the server accepted the job; that of a parked one is the time before it was parked.
     pub accepted_at: UnixMillis,
 }
 
@@ -56,16 +62,25 @@ pub enum Settlement {
 
 impl Delivery {
     /// Takes over a job that a pull brought; `None` if it is no JetStream delivery.
-    pub fn take(connection: &Connection, leases: &Leases, lane: &Arc<LaneKey>, arrival: Arrival) -> Option<Delivery> {
-        let message = arrival.message;
+    pub fn take(connection: &Connection, leases: &Leases, arrival: Arrival) -> Option<Delivery> {
+        let Arrival { queue, message } = arrival;
         let ack_subject = message.reply.clone()?;
-        let place = place_of(&ack_subject)?;
+        let headers = message.headers.unwrap_or_default();
+        let mut place = place_of(&ack_subject, queue.origin())?;
+        // Only the broker writes the stream of waiting jobs; on the other these headers are a producer's own.
+        if queue.origin() == Origin::Wait
+            && let Some(at) = number(&headers, headers::PARKED_ACCEPTED_AT)
+        {
+            place.accepted_at = UnixMillis(at);
+        }
         let lease = leases.register(&ack_subject);
         Some(Delivery {
-            lane: lane.clone(),
-            headers: message.headers.unwrap_or_default(),
+            lane: queue.lane,
+            gate: queue.gate,
+            headers,
             payload: message.payload,
             place,
+            subject: message.subject,
             client: connection.client.clone(),
             ack_subject,
             leases: leases.clone(),
@@ -86,6 +101,29 @@ impl Delivery {
                 values.iter().map(|v| AsRef::<[u8]>::as_ref(name).len() + v.as_str().len() + 4).sum::<usize>()
             })
             .sum()
+    }
+
+    /// The queue that it came through.
+    pub fn queue(&self) -> QueueKey {
+        QueueKey { lane: self.lane.clone(), gate: self.gate.clone() }
+    }
+
+    /// The id of a parked job, which its subject says; `None` for one from a lane, whose headers say it.
+    pub fn parked_job_id(&self) -> Option<JobId> {
+        subjects::parse_wait(&self.subject).map(|(_, _, job)| job)
+    }
+
+    /// How many deliveries before this message's own may have been paid for; none for a job from a lane.
+    pub fn carried_deliveries(&self) -> u64 {
+        match self.place.origin {
+            Origin::Jobs => 0,
+            Origin::Wait => number(&self.headers, headers::PARKED_DELIVERIES).unwrap_or(0),
+        }
+    }
+
+    /// The subject that it was published on.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// The producer's trace context, if it sent one.
@@ -178,7 +216,7 @@ impl Leases {
 
 /// Reads `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>`, or the longer form with
 /// domain and account hash (ADR-15).
-fn place_of(ack_subject: &str) -> Option<Place> {
+fn place_of(ack_subject: &str, origin: Origin) -> Option<Place> {
     let tokens: Vec<&str> = ack_subject.strip_prefix("$JS.ACK.")?.split('.').collect();
     let at = match tokens.len() {
         7 => 2,
@@ -187,10 +225,15 @@ fn place_of(ack_subject: &str) -> Option<Place> {
     };
     let nanos: i64 = tokens[at + 3].parse().ok()?;
     Some(Place {
+        origin,
         delivered: tokens[at].parse().ok()?,
         sequence: tokens[at + 1].parse().ok()?,
         accepted_at: UnixMillis(nanos / 1_000_000),
     })
+}
+
+fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.as_str().parse().ok()
 }
 
 #[cfg(test)]
@@ -199,11 +242,15 @@ mod tests {
 
     #[test]
     fn the_place_is_read_from_both_forms_of_the_ack_subject() {
-        let place = Place { delivered: 2, sequence: 41, accepted_at: UnixMillis(1_763_000_000_123) };
-        assert_eq!(place_of("$JS.ACK.TOLLGATE_JOBS.lane-a.2.41.7.1763000000123456789.9"), Some(place));
-        assert_eq!(place_of("$JS.ACK.hub.abcdef.TOLLGATE_JOBS.lane-a.2.41.7.1763000000123456789.9.x"), Some(place));
+        let origin = Origin::Jobs;
+        let place = Place { origin, delivered: 2, sequence: 41, accepted_at: UnixMillis(1_763_000_000_123) };
+        assert_eq!(place_of("$JS.ACK.TOLLGATE_JOBS.lane-a.2.41.7.1763000000123456789.9", origin), Some(place));
+        assert_eq!(
+            place_of("$JS.ACK.hub.abcdef.TOLLGATE_JOBS.lane-a.2.41.7.1763000000123456789.9.x", origin),
+            Some(place)
+        );
         for bad in ["", "$JS.ACK.a.b", "$JS.ACK.s.c.x.1.1.1.1", "reply.search.1"] {
-            assert_eq!(place_of(bad), None, "{bad}");
+            assert_eq!(place_of(bad, origin), None, "{bad}");
         }
     }
 }

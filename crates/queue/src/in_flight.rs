@@ -6,21 +6,27 @@
 //! pay: one write for all who begin together. After a lost connection every worker reads everybody's keys, and takes a
 //! job that stands there and comes as a first delivery for what it is: delivered again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::bucket::Version;
+use crate::clock::ServerClock;
+use crate::delivery::Place;
+use crate::queue_key::Origin;
 use crate::state::{State, StateError};
 
 /// This worker's jobs in flight, and what is known of everybody's.
 pub struct InFlight {
     state: State,
-    ours: Arc<Mutex<BTreeSet<u64>>>,
-    theirs: RwLock<HashSet<u64>>,
+    clock: ServerClock,
+    ours: Arc<Mutex<Sequences>>,
+    theirs: RwLock<Sequences>,
     asking: mpsc::Sender<oneshot::Sender<()>>,
     stuck: Arc<AtomicBool>,
     key: String,
@@ -31,8 +37,39 @@ pub struct InFlight {
 /// A job in flight; it leaves when this is dropped. What is still written then does no harm: a job that has its result
 /// is never run again.
 pub struct Entry {
-    ours: Arc<Mutex<BTreeSet<u64>>>,
-    sequence: u64,
+    ours: Arc<Mutex<Sequences>>,
+    place: Place,
+}
+
+/// Messages by the stream that they are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Sequences {
+    #[serde(default)]
+    jobs: BTreeSet<u64>,
+    #[serde(default)]
+    wait: BTreeSet<u64>,
+}
+
+impl Sequences {
+    fn of(&self, origin: Origin) -> &BTreeSet<u64> {
+        match origin {
+            Origin::Jobs => &self.jobs,
+            Origin::Wait => &self.wait,
+        }
+    }
+
+    fn of_mut(&mut self, origin: Origin) -> &mut BTreeSet<u64> {
+        match origin {
+            Origin::Jobs => &mut self.jobs,
+            Origin::Wait => &mut self.wait,
+        }
+    }
+
+    /// Reads a worker's key; before there was a second stream it held a plain list.
+    fn read(value: &[u8]) -> Sequences {
+        let plain = || serde_json::from_slice(value).map(|jobs| Sequences { jobs, ..Sequences::default() });
+        serde_json::from_slice::<Sequences>(value).or_else(|_| plain()).unwrap_or_default()
+    }
 }
 
 /// All keys start so.
@@ -44,20 +81,20 @@ const WAITING_MAX: usize = 4096;
 
 impl InFlight {
     /// Starts with nothing in flight, under a key that no other process has.
-    pub fn new(state: State, worker: &str, process: &str) -> InFlight {
+    pub fn new(state: State, clock: ServerClock, worker: &str, process: &str) -> InFlight {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
         let key = format!("{PREFIX}{}.{process}", worker.chars().map(plain).collect::<String>());
         let (asking, asked) = mpsc::channel(WAITING_MAX);
-        let (ours, stuck) = (Arc::<Mutex<BTreeSet<u64>>>::default(), Arc::<AtomicBool>::default());
+        let (ours, stuck) = (Arc::<Mutex<Sequences>>::default(), Arc::<AtomicBool>::default());
         let mut writer = JoinSet::new();
         writer.spawn(write(state.clone(), key.clone(), ours.clone(), asked, stuck.clone()));
-        InFlight { state, ours, theirs: RwLock::default(), asking, stuck, key, _writer: writer }
+        InFlight { state, clock, ours, theirs: RwLock::default(), asking, stuck, key, _writer: writer }
     }
 
     /// Notes a job, and returns when that is kept. Cancel safe.
-    pub async fn enter(&self, sequence: u64) -> Entry {
-        self.ours.lock().expect("no holder panics").insert(sequence);
-        let entry = Entry { ours: self.ours.clone(), sequence };
+    pub async fn enter(&self, place: &Place) -> Entry {
+        self.ours.lock().expect("no holder panics").of_mut(place.origin).insert(place.sequence);
+        let entry = Entry { ours: self.ours.clone(), place: *place };
         loop {
             let (kept, wait) = oneshot::channel();
             if self.asking.send(kept).await.is_ok() && wait.await.is_ok() {
@@ -74,8 +111,8 @@ impl InFlight {
     }
 
     /// Whether somebody had this job in flight when everybody's keys were read last.
-    pub fn was_in_flight(&self, sequence: u64) -> bool {
-        self.theirs.read().expect("no holder panics").contains(&sequence)
+    pub fn was_in_flight(&self, place: &Place) -> bool {
+        self.theirs.read().expect("no holder panics").of(place.origin).contains(&place.sequence)
     }
 
     /// Reads everybody's keys: after every lost connection, before the next pull.
@@ -83,14 +120,17 @@ impl InFlight {
     /// # Errors
     /// Returns why they could not be read; then no job must be taken.
     pub async fn look_back(&self) -> Result<(), StateError> {
-        let mut sequences = HashSet::new();
-        for (key, value, age) in self.state.list(PREFIX).await? {
-            sequences.extend(serde_json::from_slice::<Vec<u64>>(&value).unwrap_or_default());
-            if age > STALE && key != self.key {
+        let mut all = Sequences::default();
+        for Version { key, value, at, .. } in self.state.read_all(PREFIX).await? {
+            let Sequences { jobs, wait } = Sequences::read(&value);
+            all.jobs.extend(jobs);
+            all.wait.extend(wait);
+            // Both times are the server's: a worker whose own clock is wrong must not take others for dead.
+            if self.clock.now().since(at) > STALE && key != self.key {
                 self.state.remove(&key).await?;
             }
         }
-        *self.theirs.write().expect("no holder panics") = sequences;
+        *self.theirs.write().expect("no holder panics") = all;
         Ok(())
     }
 
@@ -104,7 +144,7 @@ impl InFlight {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.ours.lock().expect("no holder panics").remove(&self.sequence);
+        self.ours.lock().expect("no holder panics").of_mut(self.place.origin).remove(&self.place.sequence);
     }
 }
 
@@ -112,7 +152,7 @@ impl Drop for Entry {
 async fn write(
     state: State,
     key: String,
-    ours: Arc<Mutex<BTreeSet<u64>>>,
+    ours: Arc<Mutex<Sequences>>,
     mut asked: mpsc::Receiver<oneshot::Sender<()>>,
     stuck: Arc<AtomicBool>,
 ) {
@@ -144,5 +184,19 @@ async fn write(
             // Whoever went away meanwhile does not begin.
             let _ = kept.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_streams_are_told_apart_and_a_key_of_before_is_read() {
+        let both = Sequences { jobs: [1, 2].into(), wait: [2].into() };
+        let written = serde_json::to_vec(&both).unwrap();
+        assert_eq!(Sequences::read(&written), both);
+        assert_eq!(Sequences::read(b"[1,2]"), Sequences { wait: [].into(), ..both });
+        assert_eq!(Sequences::read(b"x"), Sequences::default());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{self, Context};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -15,6 +16,7 @@ use tollgate_types::{LaneKey, UnixMillis, subjects};
 
 use crate::api::{self, ApiError};
 use crate::clock::ServerClock;
+use crate::queue_key::{Origin, QueueKey};
 
 /// What the lanes' consumers are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +69,17 @@ struct StreamState {
 }
 
 impl Lanes {
-    /// Reads what the jobs stream is. The stream must exist: a worker never creates it.
+    /// Reads what the jobs stream is, and sets the server's clock on the way. The stream must exist: a worker never
+    /// creates it.
     ///
     /// # Errors
     /// Returns why the stream could not be read.
     pub async fn open(client: &Client, config: LaneConfig, clock: ServerClock) -> Result<Lanes, ApiError> {
         let context = jetstream::new(client.clone());
+        let asked = Instant::now();
         let info = stream_info(client, "").await?;
+        // Before anything is judged by it: until the first observation the clock is that of this machine.
+        observe(&clock, asked, &info);
         let stream_created_ns = Arc::new(AtomicI64::new(created_ns(&info)?));
         Ok(Lanes { client: client.clone(), context, config, clock, stream_created_ns })
     }
@@ -91,10 +97,7 @@ impl Lanes {
         let asked = Instant::now();
         let info = stream_info(&self.client, r#"{"subjects_filter":"tollgate.jobs.>"}"#).await?;
         self.stream_created_ns.store(created_ns(&info)?, Ordering::Relaxed);
-        let stamp = info.ts.as_deref().and_then(|ts| OffsetDateTime::parse(ts, &Rfc3339).ok());
-        if let Some(stamp) = stamp {
-            self.clock.observe(asked, Instant::now(), UnixMillis::from(stamp));
-        }
+        observe(&self.clock, asked, &info);
         let counts = info.state.subjects.unwrap_or_default().into_iter();
         let lanes = counts.filter_map(|(subject, n)| Some((subjects::parse_jobs(&subject)?, n))).collect();
         Ok(Backlog { lanes })
@@ -105,27 +108,68 @@ impl Lanes {
     /// # Errors
     /// Returns the server's words when it refuses.
     pub async fn ensure(&self, lane: &LaneKey) -> Result<UnixMillis, ApiError> {
-        let name = consumer_name(lane);
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
-            description: Some(format!("lane {lane}")),
-            filter_subject: subjects::jobs(lane),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            replay_policy: ReplayPolicy::Instant,
-            ack_wait: self.config.ack_wait,
-            // The worker decides what is poison; a server-side limit would leave the job stuck in silence.
-            max_deliver: -1,
-            max_ack_pending: self.config.in_flight_max,
-            // One waiting pull per worker and lane is the rule; this is for fleets.
-            max_waiting: 4096,
-            inactive_threshold: self.config.idle_max,
-            ..pull::Config::default()
-        };
-        let consumer = self.context.create_consumer_on_stream(config, subjects::JOBS_STREAM).await;
-        let consumer = consumer.map_err(|error| ApiError::Refused { code: 0, description: error.to_string() })?;
-        Ok(UnixMillis::from(consumer.cached_info().created))
+        ensure_consumer(&self.context, &QueueKey::of_lane(lane.clone()), &self.config).await
     }
+}
+
+/// Makes sure that a queue's consumer exists, and returns when it was made. Idempotent.
+///
+/// Behind a gate it does not go away when nobody pulls: as long as the gate is shut nobody does, and only the list of
+/// consumers tells what waits.
+pub(crate) async fn ensure_consumer(
+    context: &Context,
+    queue: &QueueKey,
+    config: &LaneConfig,
+) -> Result<UnixMillis, ApiError> {
+    let inactive_threshold = match queue.origin() {
+        Origin::Jobs => config.idle_max,
+        Origin::Wait => Duration::ZERO,
+    };
+    let config = pull::Config {
+        durable_name: Some(queue.consumer()),
+        description: Some(queue.to_string()),
+        filter_subject: queue.filter(),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        replay_policy: ReplayPolicy::Instant,
+        ack_wait: config.ack_wait,
+        // The worker decides what is poison; a server-side limit would leave the job stuck in silence.
+        max_deliver: -1,
+        max_ack_pending: config.in_flight_max,
+        // One waiting pull per worker and queue is the rule; this is for fleets.
+        max_waiting: 4096,
+        inactive_threshold,
+        ..pull::Config::default()
+    };
+    let consumer = context.create_consumer_on_stream(config, queue.origin().stream()).await;
+    let consumer = consumer.map_err(|error| match error.kind() {
+        ConsumerErrorKind::JetStream(said) => {
+            ApiError::Refused { code: said.error_code().0, description: error.to_string() }
+        }
+        ConsumerErrorKind::TimedOut | ConsumerErrorKind::Request => ApiError::Unknown,
+        ConsumerErrorKind::InvalidConsumerType | ConsumerErrorKind::InvalidName | ConsumerErrorKind::Other => {
+            ApiError::Refused { code: 0, description: error.to_string() }
+        }
+    })?;
+    Ok(UnixMillis::from(consumer.cached_info().created))
+}
+
+fn observe(clock: &ServerClock, asked: Instant, info: &StreamInfo) {
+    let stamp = info.ts.as_deref().and_then(|ts| OffsetDateTime::parse(ts, &Rfc3339).ok());
+    if let Some(stamp) = stamp {
+        clock.observe(asked, Instant::now(), UnixMillis::from(stamp));
+    }
+}
+
+/// Asks the server for its time once, for a process that counts no lanes.
+///
+/// # Errors
+/// The server did not answer; the clock is as it was.
+pub async fn ask_the_time(client: &Client, clock: &ServerClock) -> Result<(), ApiError> {
+    let asked = Instant::now();
+    let info = stream_info(client, "").await?;
+    observe(clock, asked, &info);
+    Ok(())
 }
 
 fn created_ns(info: &StreamInfo) -> Result<i64, ApiError> {
@@ -138,10 +182,4 @@ fn created_ns(info: &StreamInfo) -> Result<i64, ApiError> {
 async fn stream_info(client: &Client, payload: &'static str) -> Result<StreamInfo, ApiError> {
     let subject = format!("$JS.API.STREAM.INFO.{}", subjects::JOBS_STREAM);
     api::ask(client, subject, payload.into()).await
-}
-
-/// The durable name of a lane's consumer. Only lanes of a known class and a well-formed team have one: see
-/// [`LaneKey::is_stray`].
-pub fn consumer_name(lane: &LaneKey) -> String {
-    format!("lane-{}-{}", lane.class, lane.team)
 }

@@ -1,32 +1,51 @@
-//! Lanes, deliveries, results and live configuration over NATS JetStream; the only crate that knows its streams and
-//! consumers.
+//! Lanes, deliveries, results, waiting jobs, records and live configuration over NATS JetStream; the only crate that
+//! knows its streams and consumers.
 //!
 //! Read [`streams`] for what exists, [`lanes`] and [`pull`] for how jobs are found and taken, [`delivery`] for what
-//! holding one means, and [`results`] for the commit log that everything hangs on: one create-only publish per job.
+//! holding one means, [`wait`] for how one is put off, and [`results`] for the commit log that everything hangs on: one
+//! create-only publish per job. [`bucket`] is what [`directory`], [`ledger`] and [`state`] are made of; [`office`] says
+//! who does what only one may do. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
 //!
-//! Deliberately absent: which lane goes next and what a job does. Those are `policy` and `worker`.
+//! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
+//! `worker`.
 
 mod api;
+pub mod bucket;
 pub mod clock;
 pub mod commit_log;
 pub mod connect;
+pub mod control;
+mod crash;
 pub mod dead;
 pub mod delivery;
+mod direct;
+pub mod directory;
 pub mod in_flight;
 pub mod lanes;
+pub mod ledger;
 pub mod lookup;
+pub mod office;
 pub mod pull;
 pub mod quarantine;
+mod queue_key;
 pub mod results;
+pub mod scan;
+pub mod service;
 pub mod state;
 pub mod streams;
-pub mod teams;
+pub mod wait;
 
 pub use api::ApiError;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
+pub use crash::CrashPlan;
 pub use delivery::{Delivery, Leases, Settlement};
+pub use directory::{Directory, TeamRecord};
 pub use in_flight::InFlight;
 pub use lanes::{Backlog, LaneConfig, Lanes};
+pub use ledger::Records;
 pub use pull::{Arrival, Pull, PullEvent, Puller};
+pub use queue_key::{Origin, QueueKey};
 pub use results::{Commit, Existing, Results};
+pub use scan::Scan;
+pub use wait::{Kept, Parked, Until, Wait};

@@ -1,7 +1,7 @@
-//! Pulling: asking one lane for exactly as many jobs as were granted to it.
+//! Pulling: asking one queue for exactly as many jobs as were granted to it.
 //!
 //! All pulls share one wildcard inbox, so that a pull costs one publish. A job arrives under the subject that it was
-//! published on and does not say which pull brought it, so a lane has at most one pull under way. A pull ends when it
+//! published on and does not say which pull brought it, so a queue has at most one pull under way. A pull ends when it
 //! brought all it asked for, when the server says that there is no more, or, because a restarted server forgets it in
 //! silence, when its time is long over; the caller owns that last rule, with [`Pull::overdue`].
 
@@ -12,10 +12,9 @@ use async_nats::{Client, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
-use tollgate_types::{LaneKey, subjects};
 
 use crate::connect::Connection;
-use crate::lanes::consumer_name;
+use crate::queue_key::QueueKey;
 
 /// Sends pulls and receives what they bring.
 pub struct Puller {
@@ -25,13 +24,13 @@ pub struct Puller {
     next_id: u64,
 }
 
-/// One request for jobs of one lane.
+/// One request for jobs of one queue.
 #[derive(Clone, Debug)]
 pub struct Pull {
     /// Its number, in the order of asking.
     pub id: u64,
-    /// The lane that was asked.
-    pub lane: Arc<LaneKey>,
+    /// The queue that was asked.
+    pub queue: Arc<QueueKey>,
     /// How many jobs are still to come at most.
     pub slots: usize,
     /// Until when the server may hold it.
@@ -51,8 +50,8 @@ impl Pull {
 /// A job that a pull brought, not yet taken over: see [`Delivery::take`](crate::Delivery::take).
 #[derive(Debug)]
 pub struct Arrival {
-    /// The lane that it came through.
-    pub lane: LaneKey,
+    /// The queue that it came through.
+    pub queue: QueueKey,
     pub(crate) message: Message,
 }
 
@@ -61,7 +60,7 @@ pub struct Arrival {
 pub enum PullEvent {
     /// A job.
     Job(Box<Arrival>),
-    /// The pull is over; the lane had no more.
+    /// The pull is over; the queue had no more.
     Drained {
         /// Which pull.
         pull: u64,
@@ -70,7 +69,7 @@ pub enum PullEvent {
     Ended {
         /// Which pull.
         pull: u64,
-        /// Whether the lane's consumer is gone and must be made again.
+        /// Whether the queue's consumer is gone and must be made again.
         consumer_gone: bool,
         /// The server's words.
         reason: String,
@@ -101,20 +100,20 @@ impl Puller {
         Ok(Puller { client: client.clone(), inbox, subscriber, next_id: 0 })
     }
 
-    /// Asks `lane` for up to `slots` jobs: those that are there, or, with `wait`, those that come meanwhile.
+    /// Asks `queue` for up to `slots` jobs: those that are there, or, with `wait`, those that come meanwhile.
     ///
     /// # Errors
     /// Returns why nothing was sent; then no job can come.
-    pub async fn pull(&mut self, lane: &Arc<LaneKey>, slots: usize, wait: Option<Duration>) -> Result<Pull, String> {
+    pub async fn pull(&mut self, queue: &Arc<QueueKey>, slots: usize, wait: Option<Duration>) -> Result<Pull, String> {
         self.next_id += 1;
         let expires = wait.map(|w| u64::try_from(w.as_nanos()).unwrap_or(u64::MAX));
         let request = NextRequest { batch: slots, expires, no_wait: wait.is_none() };
         let payload = serde_json::to_vec(&request).expect("numbers serialise");
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", subjects::JOBS_STREAM, consumer_name(lane));
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", queue.origin().stream(), queue.consumer());
         let reply = format!("{}.{}", self.inbox, self.next_id);
         self.client.publish_with_reply(subject, reply, Bytes::from(payload)).await.map_err(|e| e.to_string())?;
         let until = Instant::now() + wait.unwrap_or(NO_WAIT_ANSWER);
-        Ok(Pull { id: self.next_id, lane: lane.clone(), slots, until })
+        Ok(Pull { id: self.next_id, queue: queue.clone(), slots, until })
     }
 
     /// The next thing that came in; `None` when the connection is closed for good. Cancel safe.
@@ -130,8 +129,8 @@ impl Puller {
 
 fn event(message: Message) -> Option<PullEvent> {
     // By its subject, not by its status: a producer can write a status line into its headers.
-    if let Some(lane) = subjects::parse_jobs(&message.subject) {
-        return Some(PullEvent::Job(Box::new(Arrival { lane, message })));
+    if let Some(queue) = QueueKey::of_subject(&message.subject) {
+        return Some(PullEvent::Job(Box::new(Arrival { queue, message })));
     }
     let status = message.status?;
     let pull = message.subject.rsplit('.').next()?.parse().ok()?;

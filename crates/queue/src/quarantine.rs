@@ -12,7 +12,7 @@
 
 use std::str::FromStr;
 
-use async_nats::{HeaderName, StatusCode};
+use async_nats::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -21,9 +21,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tollgate_types::{JobId, LaneKey, UnixMillis, headers, subjects};
 
-use crate::api::{self, ApiError};
+use crate::api::{self, ApiError, StoredMessage, stored_message};
 use crate::connect::Connection;
-use crate::lanes::consumer_name;
+use crate::queue_key::QueueKey;
 
 /// A job that cannot be delivered to our client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,22 +55,6 @@ struct Position {
     stream_seq: u64,
 }
 
-#[derive(Deserialize)]
-struct Stored {
-    message: StoredMessage,
-}
-
-#[derive(Deserialize)]
-struct StoredMessage {
-    seq: u64,
-    subject: String,
-    #[serde(default)]
-    hdrs: String,
-    #[serde(default)]
-    data: String,
-    time: String,
-}
-
 /// Reads up to `messages_max` of the lane's leased jobs, oldest first, and returns those that the client cannot read;
 /// each costs about 0.1 ms.
 ///
@@ -78,7 +62,8 @@ struct StoredMessage {
 /// Returns why the server could not be asked.
 pub async fn inspect(connection: &Connection, lane: &LaneKey, messages_max: u64) -> Result<Vec<Unreadable>, ApiError> {
     let client = &connection.client;
-    let info = format!("$JS.API.CONSUMER.INFO.{}.{}", subjects::JOBS_STREAM, consumer_name(lane));
+    let info =
+        format!("$JS.API.CONSUMER.INFO.{}.{}", subjects::JOBS_STREAM, QueueKey::of_lane(lane.clone()).consumer());
     let info: ConsumerInfo = match api::ask(client, info, bytes::Bytes::new()).await {
         Err(ApiError::Refused { code: 10014, .. }) => return Ok(Vec::new()),
         answer => answer?,
@@ -126,12 +111,7 @@ pub async fn strays(connection: &Connection, lane: &LaneKey) -> Result<Vec<Unrea
 /// The first job from sequence `next` on whose subject matches `filter`.
 async fn read_next(connection: &Connection, next: u64, filter: &str) -> Result<Option<StoredMessage>, ApiError> {
     let question = serde_json::json!({ "seq": next, "next_by_subj": filter });
-    let get = format!("$JS.API.STREAM.MSG.GET.{}", subjects::JOBS_STREAM);
-    match api::ask::<Stored>(&connection.client, get, question.to_string().into()).await {
-        Ok(stored) => Ok(Some(stored.message)),
-        Err(ApiError::Refused { code: 10037, .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    stored_message(&connection.client, subjects::JOBS_STREAM, &question).await
 }
 
 impl From<StoredMessage> for Unreadable {
@@ -173,37 +153,39 @@ pub async fn remove(connection: &Connection, sequence: u64) -> Result<(), ApiErr
     }
 }
 
-/// Whether async-nats can parse the header block: the same rules as its reader.
+/// Whether async-nats can parse the header block.
 fn readable(headers_base64: &str) -> bool {
-    let Ok(block) = BASE64_STANDARD.decode(headers_base64) else { return false };
+    BASE64_STANDARD.decode(headers_base64).is_ok_and(|block| read_headers(&block).is_some())
+}
+
+/// Reads a header block by the rules of async-nats; `None` if that would fail over it.
+pub(crate) fn read_headers(block: &[u8]) -> Option<HeaderMap> {
+    let mut read = HeaderMap::new();
     if block.is_empty() {
-        return true;
+        return Some(read);
     }
-    let Ok(text) = std::str::from_utf8(&block) else { return false };
-    let mut lines = text.lines().peekable();
-    let Some(status) = lines.next().and_then(|version| version.strip_prefix("NATS/1.0")) else { return false };
-    let status = status.trim().split(' ').next().unwrap_or_default();
+    let mut lines = std::str::from_utf8(block).ok()?.lines().peekable();
+    let status = lines.next()?.strip_prefix("NATS/1.0")?.trim().split(' ').next().unwrap_or_default();
     if !status.is_empty() && StatusCode::from_str(status).is_err() {
-        return false;
+        return None;
     }
     while let Some(line) = lines.next() {
         if line.is_empty() {
             continue;
         }
-        let Some((name, value)) = line.split_once(':') else { return false };
-        if HeaderName::from_str(name).is_err() {
-            return false;
-        }
+        let (name, value) = line.split_once(':')?;
+        let name = HeaderName::from_str(name).ok()?;
         let mut value = value.to_owned();
         while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             value.push_str(more);
         }
         // async-nats 0.51 does not refuse this one: it panics, and the connection is gone for good.
         if value.trim().contains('\r') {
-            return false;
+            return None;
         }
+        read.append(name, value.trim());
     }
-    true
+    Some(read)
 }
 
 #[cfg(test)]

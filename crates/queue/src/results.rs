@@ -31,6 +31,14 @@ pub struct Existing {
     pub payload: Bytes,
 }
 
+impl Existing {
+    /// Whether it answers the request with this digest. One that was committed before anybody could read its job (a
+    /// cancellation, say) answers whatever the id stood for.
+    pub fn answers(&self, digest: &Digest) -> bool {
+        self.digest == headers::ANY_DIGEST || self.digest == digest.to_string()
+    }
+}
+
 /// How a commit ended.
 #[derive(Clone, Debug)]
 pub enum Commit {

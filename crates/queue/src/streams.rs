@@ -1,5 +1,6 @@
 //! Every stream and bucket, with every limit explicit, and how `init` creates or upgrades them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
@@ -16,6 +17,10 @@ pub struct Limits {
     pub jobs_bytes_max: i64,
     /// Most waiting jobs.
     pub jobs_max: i64,
+    /// Most bytes of jobs that wait behind a gate or for their time; above it jobs wait in their lanes.
+    pub wait_bytes_max: i64,
+    /// Most jobs that wait behind a gate or for their time; a million cost the server about 280 MB of memory.
+    pub wait_max: i64,
     /// Most bytes of kept results.
     pub results_bytes_max: i64,
     /// Most kept results; a million cost the server about 280 MB of memory.
@@ -37,6 +42,8 @@ impl Default for Limits {
             replicas: 1,
             jobs_bytes_max: 10 * GIB,
             jobs_max: 10_000_000,
+            wait_bytes_max: 10 * GIB,
+            wait_max: 2_000_000,
             results_bytes_max: 20 * GIB,
             results_max: 2_000_000,
             results_age_max: Duration::from_secs(7 * 24 * 3600),
@@ -49,12 +56,20 @@ impl Default for Limits {
 
 /// nats-server 2.15 allows 1,000 consumers on a stream unless told otherwise; a lane is one consumer.
 pub const LANES_MAX: i32 = 10_000;
+/// How long it is known who changed what.
+pub const AUDIT_AGE: Duration = Duration::from_secs(400 * 24 * 3600);
+/// The most bytes of the audit stream; a change is a few hundred.
+const AUDIT_BYTES_MAX: i64 = 256 << 20;
 /// NATS' own default.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The streams as they should be.
 pub fn wanted(limits: &Limits) -> Vec<Config> {
-    let base = Config {
+    vec![jobs(limits), results(limits), dead(limits), wait(limits), audit(limits)]
+}
+
+fn base(limits: &Limits) -> Config {
+    Config {
         storage: StorageType::File,
         num_replicas: limits.replicas,
         discard: DiscardPolicy::New,
@@ -66,43 +81,112 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
         max_messages_per_subject: -1,
         max_message_size: -1,
         ..Config::default()
-    };
-    vec![
-        Config {
-            name: subjects::JOBS_STREAM.into(),
-            description: Some("accepted jobs; refuses new ones when full, never drops".into()),
-            subjects: vec![subjects::JOBS.into()],
-            retention: RetentionPolicy::WorkQueue,
-            max_messages: limits.jobs_max,
-            max_bytes: limits.jobs_bytes_max,
-            max_age: Duration::ZERO,
-            max_consumers: LANES_MAX,
-            ..base.clone()
-        },
-        Config {
-            name: subjects::RESULTS_STREAM.into(),
-            description: Some("one final result per job, and spend that is in none: the commit log".into()),
-            subjects: vec![subjects::RESULTS.into(), subjects::EXTRA.into()],
-            retention: RetentionPolicy::Limits,
-            max_messages: limits.results_max,
-            max_bytes: limits.results_bytes_max,
-            max_age: limits.results_age_max,
-            max_consumers: 100,
-            ..base.clone()
-        },
-        Config {
-            name: subjects::DEAD_STREAM.into(),
-            description: Some("jobs that cannot be run: original bytes and headers, replayable".into()),
-            subjects: vec![subjects::DEAD.into()],
-            retention: RetentionPolicy::Limits,
-            discard: DiscardPolicy::Old,
-            max_messages: 1_000_000,
-            max_bytes: limits.dead_bytes_max,
-            max_age: limits.dead_age_max,
-            max_consumers: 100,
-            ..base
-        },
-    ]
+    }
+}
+
+fn jobs(limits: &Limits) -> Config {
+    Config {
+        name: subjects::JOBS_STREAM.into(),
+        description: Some("accepted jobs; refuses new ones when full, never drops".into()),
+        subjects: vec![subjects::JOBS.into()],
+        retention: RetentionPolicy::WorkQueue,
+        max_messages: limits.jobs_max,
+        max_bytes: limits.jobs_bytes_max,
+        max_age: Duration::ZERO,
+        max_consumers: LANES_MAX,
+        ..base(limits)
+    }
+}
+
+fn results(limits: &Limits) -> Config {
+    Config {
+        name: subjects::RESULTS_STREAM.into(),
+        description: Some("one final result per job, and spend that is in none: the commit log".into()),
+        subjects: vec![subjects::RESULTS.into(), subjects::EXTRA.into()],
+        retention: RetentionPolicy::Limits,
+        max_messages: limits.results_max,
+        max_bytes: limits.results_bytes_max,
+        max_age: limits.results_age_max,
+        max_consumers: 100,
+        ..base(limits)
+    }
+}
+
+fn dead(limits: &Limits) -> Config {
+    Config {
+        name: subjects::DEAD_STREAM.into(),
+        description: Some("jobs that cannot be run: original bytes and headers, replayable".into()),
+        subjects: vec![subjects::DEAD.into()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages: 1_000_000,
+        max_bytes: limits.dead_bytes_max,
+        max_age: limits.dead_age_max,
+        max_consumers: 100,
+        ..base(limits)
+    }
+}
+
+fn wait(limits: &Limits) -> Config {
+    Config {
+        name: subjects::WAIT_STREAM.into(),
+        description: Some("jobs behind a gate narrower than their lane, or for later; only the broker writes".into()),
+        subjects: vec![subjects::WAIT.into()],
+        retention: RetentionPolicy::WorkQueue,
+        // A stream with schedules cannot refuse what is new (error 10052), only drop what is old, which must never
+        // happen here. So the server has no limit, and whoever parks keeps to the one in the metadata.
+        discard: DiscardPolicy::Old,
+        max_messages: -1,
+        max_bytes: -1,
+        max_age: Duration::ZERO,
+        max_consumers: LANES_MAX,
+        metadata: Room { bytes: limits.wait_bytes_max, messages: limits.wait_max }.written(),
+        // Never on a stream that producers write: a schedule may name any subject of its stream as its target.
+        allow_message_schedules: true,
+        ..base(limits)
+    }
+}
+
+fn audit(limits: &Limits) -> Config {
+    Config {
+        name: subjects::AUDIT_STREAM.into(),
+        description: Some("who changed what, and when; nothing is ever taken out".into()),
+        subjects: vec![subjects::AUDIT.into()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages: 1_000_000,
+        max_bytes: AUDIT_BYTES_MAX,
+        max_age: AUDIT_AGE,
+        max_consumers: 100,
+        deny_delete: true,
+        deny_purge: true,
+        ..base(limits)
+    }
+}
+
+/// How much may wait behind gates, as the stream's own metadata says it to everybody who parks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The most bytes.
+    pub bytes: i64,
+    /// The most jobs.
+    pub messages: i64,
+}
+
+impl Room {
+    const BYTES: &str = "tollgate.max_bytes";
+    const MESSAGES: &str = "tollgate.max_msgs";
+
+    /// What a stream's metadata says; nothing said is no limit, as it is for the server's own limits.
+    pub fn read(metadata: &HashMap<String, String>) -> Room {
+        let number = |key| metadata.get(key).and_then(|text| text.parse().ok()).unwrap_or(-1);
+        Room { bytes: number(Room::BYTES), messages: number(Room::MESSAGES) }
+    }
+
+    fn written(self) -> HashMap<String, String> {
+        let (bytes, messages) = (self.bytes.to_string(), self.messages.to_string());
+        HashMap::from([(Room::BYTES.to_owned(), bytes), (Room::MESSAGES.to_owned(), messages)])
+    }
 }
 
 /// What `init` did to one stream or bucket.
@@ -204,12 +288,11 @@ async fn compare_all(context: &Context, limits: &Limits) -> Result<Vec<(Planned,
         let step = current(context, &name, &name).await?.map_or(Step::Create, |current| step(&current, &wanted));
         planned.push((Planned { name, step }, Wanted::Stream(Box::new(wanted))));
     }
-    for (bucket, history) in [(subjects::CONFIG_BUCKET, 64), (subjects::STATE_BUCKET, 1)] {
-        let name = bucket.to_owned();
+    for wanted in wanted_buckets(limits.replicas) {
+        let name = wanted.bucket.clone();
         // A bucket is created or left as it is: its limits are ours alone.
-        let step = current(context, &format!("KV_{bucket}"), bucket).await?.map_or(Step::Create, |_| Step::Keep);
-        let wanted = Wanted::Bucket(Box::new(wanted_bucket(bucket, history, limits.replicas)));
-        planned.push((Planned { name, step }, wanted));
+        let step = current(context, &format!("KV_{name}"), &name).await?.map_or(Step::Create, |_| Step::Keep);
+        planned.push((Planned { name, step }, Wanted::Bucket(Box::new(wanted))));
     }
     Ok(planned)
 }
@@ -269,7 +352,12 @@ fn raised(current: Config, wanted: Config) -> Config {
         num_replicas: wanted.num_replicas,
         duplicate_window: wanted.duplicate_window,
         allow_direct: wanted.allow_direct,
+        allow_message_schedules: wanted.allow_message_schedules,
+        // Whatever else an operator forbids on his streams is his.
+        deny_delete: wanted.deny_delete || current.deny_delete,
+        deny_purge: wanted.deny_purge || current.deny_purge,
         description: wanted.description,
+        metadata: current.metadata.into_iter().chain(wanted.metadata).collect(),
         ..current
     }
 }
@@ -299,6 +387,9 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
     let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     compare("max_msgs", current.max_messages, wanted.max_messages);
     compare("max_bytes", current.max_bytes, wanted.max_bytes);
+    let (is, wants) = (Room::read(&current.metadata), Room::read(&wanted.metadata));
+    compare(Room::MESSAGES, is.messages, wants.messages);
+    compare(Room::BYTES, is.bytes, wants.bytes);
     compare("max_age (ms)", millis(current.max_age), millis(wanted.max_age));
     compare("max_msg_size", current.max_message_size.into(), wanted.max_message_size.into());
     compare("max_consumers", current.max_consumers.into(), wanted.max_consumers.into());
@@ -311,12 +402,17 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
         |a: &Config, b: &Config| a.subjects.iter().filter(|s| !b.subjects.contains(s)).cloned().collect::<Vec<_>>();
     lowered.extend(missing(current, wanted).into_iter().map(|s| format!("subject {s} removed")));
     raised.extend(missing(wanted, current).into_iter().map(|s| format!("subject {s} added")));
-    // Lookups of results go by direct gets; without, they fail.
-    match (current.allow_direct, wanted.allow_direct) {
-        (false, true) => raised.push("allow_direct false -> true".to_owned()),
-        (true, false) => lowered.push("allow_direct true -> false".to_owned()),
+    let mut compare = |name: &str, is: bool, wants: bool| match (is, wants) {
+        (false, true) => raised.push(format!("{name} false -> true")),
+        (true, false) => lowered.push(format!("{name} true -> false")),
         (true, true) | (false, false) => {}
-    }
+    };
+    // Lookups of results go by direct gets; without, they fail.
+    compare("allow_direct", current.allow_direct, wanted.allow_direct);
+    // Where producers write, it lets them publish into each other's lanes.
+    compare("allow_msg_schedules", current.allow_message_schedules, wanted.allow_message_schedules);
+    compare("deny_delete", current.deny_delete, wanted.deny_delete || current.deny_delete);
+    compare("deny_purge", current.deny_purge, wanted.deny_purge || current.deny_purge);
     for (name, is, wants) in [
         ("retention", format!("{:?}", current.retention), format!("{:?}", wanted.retention)),
         ("discard", format!("{:?}", current.discard), format!("{:?}", wanted.discard)),
@@ -329,19 +425,23 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
     (raised, lowered)
 }
 
-/// The most bytes of a bucket: teams and small state.
-const BUCKET_BYTES_MAX: i64 = 256 << 20;
-
-fn wanted_bucket(bucket: &str, history: i64, replicas: usize) -> kv::Config {
-    kv::Config {
-        bucket: bucket.to_owned(),
+fn wanted_buckets(replicas: usize) -> [kv::Config; 3] {
+    const MIB: i64 = 1 << 20;
+    let bucket = |name: &str, history, max_bytes, max_value_size| kv::Config {
+        bucket: name.to_owned(),
         history,
-        max_bytes: BUCKET_BYTES_MAX,
-        max_value_size: 1 << 20,
+        max_bytes,
+        max_value_size,
         num_replicas: replicas,
         storage: StorageType::File,
         ..kv::Config::default()
-    }
+    };
+    [
+        bucket(subjects::CONFIG_BUCKET, 64, 256 * MIB, 1 << 20),
+        bucket(subjects::STATE_BUCKET, 1, 256 * MIB, 1 << 20),
+        // The last versions of an account tell what went on; a record of 2,000 leases is far below the value's limit.
+        bucket(subjects::LEDGER_BUCKET, 16, 1024 * MIB, 256 << 10),
+    ]
 }
 
 #[cfg(test)]
@@ -372,6 +472,8 @@ mod tests {
         let raise = |words: &str| Step::Raise(vec![words.to_owned()]);
         let refuse = |words: &str| Step::Refuse(vec![words.to_owned()]);
         check(is(|c| c.allow_direct = false), raise("allow_direct false -> true"));
+        check(is(|c| c.allow_message_schedules = true), refuse("allow_msg_schedules true -> false"));
+        check(is(|c| c.deny_delete = true), Step::Keep);
         check(is(|c| c.max_message_size = 1024), raise("max_msg_size 1024 -> -1"));
         check(is(|c| c.max_messages = 5), raise("max_msgs 5 -> 2000000"));
         let second = Duration::from_secs(1);
@@ -384,6 +486,16 @@ mod tests {
         check(is(|c| c.retention = RetentionPolicy::Interest), refuse("retention Interest -> Limits"));
         check(is(|c| c.subjects.push("more".into())), refuse("subject more removed"));
         check(is(|c| drop(c.subjects.pop())), raise(&format!("subject {} added", subjects::EXTRA)));
+    }
+
+    #[test]
+    fn the_room_for_waiting_jobs_is_compared_like_a_limit() {
+        let limits = |wait_max| wanted(&Limits { wait_max, ..Limits::default() }).remove(3);
+        let words = |from, to| vec![format!("tollgate.max_msgs {from} -> {to}")];
+        assert_eq!(step(&limits(5), &limits(6)), Step::Raise(words(5, 6)));
+        assert_eq!(step(&limits(6), &limits(5)), Step::Refuse(words(6, 5)));
+        let raised = raised(limits(5), limits(6));
+        assert_eq!(Room::read(&raised.metadata), Room { bytes: Limits::default().wait_bytes_max, messages: 6 });
     }
 
     #[test]

@@ -65,7 +65,13 @@ impl Nats {
 
 fn small() -> Limits {
     const MIB: i64 = 1 << 20;
-    Limits { jobs_bytes_max: 64 * MIB, results_bytes_max: 64 * MIB, dead_bytes_max: 8 * MIB, ..Limits::default() }
+    Limits {
+        jobs_bytes_max: 64 * MIB,
+        wait_bytes_max: 64 * MIB,
+        results_bytes_max: 64 * MIB,
+        dead_bytes_max: 8 * MIB,
+        ..Limits::default()
+    }
 }
 
 fn event(job: &str) -> String {

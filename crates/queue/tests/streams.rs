@@ -7,6 +7,9 @@ use tollgate_queue::connect::{Connection, NatsConfig};
 use tollgate_queue::streams::{self, Change, InitError, Limits, Step};
 use tollgate_types::subjects;
 
+/// Five streams and three buckets.
+const ALL: usize = 8;
+
 async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
     let locations = Locations::from_env().expect("a cache directory");
     let binary = sandbox::nats_server(&locations, &Progress::silent()).await.expect("a nats-server");
@@ -24,7 +27,13 @@ async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
 }
 
 fn limits() -> Limits {
-    Limits { jobs_bytes_max: 8 << 20, results_bytes_max: 8 << 20, dead_bytes_max: 1 << 20, ..Limits::default() }
+    Limits {
+        jobs_bytes_max: 8 << 20,
+        wait_bytes_max: 8 << 20,
+        results_bytes_max: 8 << 20,
+        dead_bytes_max: 1 << 20,
+        ..Limits::default()
+    }
 }
 
 async fn steps(context: &Context, limits: &Limits) -> Vec<Step> {
@@ -40,11 +49,11 @@ async fn config(context: &Context, stream: &str) -> Config {
 async fn what_is_planned_is_what_is_done() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_server, context) = server(&dir).await;
-    assert_eq!(steps(&context, &limits()).await, vec![Step::Create; 5]);
-    assert_eq!(steps(&context, &limits()).await, vec![Step::Create; 5], "a plan changes nothing");
+    assert_eq!(steps(&context, &limits()).await, vec![Step::Create; ALL]);
+    assert_eq!(steps(&context, &limits()).await, vec![Step::Create; ALL], "a plan changes nothing");
     let made = streams::ensure(&context, &limits()).await.expect("all are made");
     assert!(made.iter().all(|change| matches!(change, Change::Created(_))), "{made:?}");
-    assert_eq!(steps(&context, &limits()).await, vec![Step::Keep; 5]);
+    assert_eq!(steps(&context, &limits()).await, vec![Step::Keep; ALL]);
 
     // Without direct gets no lookup of a result is answered; a running stream may have lost them by hand.
     let results = config(&context, subjects::RESULTS_STREAM).await;
@@ -63,7 +72,22 @@ async fn what_is_planned_is_what_is_done() {
     let done = streams::ensure(&context, &limits()).await.expect("it is raised");
     assert_eq!(done[1], Change::Updated(subjects::RESULTS_STREAM.to_owned(), words));
     assert!(config(&context, subjects::RESULTS_STREAM).await.allow_direct);
-    assert_eq!(steps(&context, &limits()).await, vec![Step::Keep; 5]);
+
+    // What makes a stream of waiting jobs, and an audit, out of one that lacks it.
+    for stream in [subjects::WAIT_STREAM, subjects::AUDIT_STREAM] {
+        let plain = Config { allow_message_schedules: false, deny_delete: false, ..config(&context, stream).await };
+        let plain = Config { deny_purge: false, ..plain };
+        context.delete_stream(stream).await.expect("the operator may");
+        context.create_stream(plain).await.expect("the operator may");
+    }
+    let raised = steps(&context, &limits()).await;
+    assert_eq!(raised[3], Step::Raise(vec!["allow_msg_schedules false -> true".into()]));
+    assert_eq!(raised[4], Step::Raise(vec!["deny_delete false -> true".into(), "deny_purge false -> true".into()]));
+    streams::ensure(&context, &limits()).await.expect("they are raised");
+    assert!(config(&context, subjects::WAIT_STREAM).await.allow_message_schedules);
+    let audit = context.get_stream(subjects::AUDIT_STREAM).await.expect("the stream");
+    assert!(audit.purge().await.is_err(), "an audit cannot be emptied");
+    assert_eq!(steps(&context, &limits()).await, vec![Step::Keep; ALL]);
 }
 
 #[tokio::test]

@@ -11,11 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tollgate_client::Producer;
 use tollgate_policy::price::{Price, Tier};
 use tollgate_providers::{Caller, CallerOptions, Deployment, Timeouts, Vendor};
+use tollgate_queue::Wait;
+use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::directory::{Directory, Expected, TeamRecord};
+use tollgate_queue::lanes::ask_the_time;
+use tollgate_queue::ledger::Records;
 use tollgate_queue::state::State;
 use tollgate_queue::streams::{self, Limits};
-use tollgate_queue::teams::{TeamRecord, Teams};
 use tollgate_queue::{Connection, LaneConfig, Lanes, NatsConfig as Reach, Results, ServerClock};
+use tollgate_settler::{BudgetAlert, Settler, SettlerConfig};
 use tollgate_types::{Class, JobId, JobResult};
 use tollgate_worker::{Config, Parts, Priced, Routes, Worker};
 
@@ -36,6 +41,16 @@ pub struct Setup {
     pub timeouts: Timeouts,
     /// The largest message that the server takes, in bytes.
     pub payload_bytes_max: u64,
+    /// How fast each deployment may be called.
+    pub limits: tollgate_types::Limits,
+}
+
+/// Refuses budgets that are none.
+///
+/// # Errors
+/// What is wrong with the first of them.
+pub fn check_budgets(budgets: &[tollgate_types::Budget]) -> Result<(), String> {
+    tollgate_policy::budget::check_budgets(budgets).map_err(|error| error.to_string())
 }
 
 impl Default for Setup {
@@ -47,6 +62,7 @@ impl Default for Setup {
             ack_wait: Duration::from_secs(3),
             timeouts: Timeouts::default(),
             payload_bytes_max: 1 << 20,
+            limits: tollgate_types::Limits::default(),
         }
     }
 }
@@ -90,6 +106,22 @@ impl WorkerHandle {
     }
 }
 
+/// A settler in the test's own process.
+pub struct SettlerHandle {
+    /// Cancelled to make it stop.
+    pub stop: CancellationToken,
+    /// What it alerts.
+    pub alerts: tokio::sync::mpsc::Receiver<BudgetAlert>,
+    task: tokio::task::JoinSet<()>,
+}
+
+impl SettlerHandle {
+    /// Ends it where it stands, as a crash would.
+    pub fn crash(mut self) {
+        self.task.abort_all();
+    }
+}
+
 /// The password of every user.
 pub const PASSWORD: &str = "not-a-secret";
 
@@ -110,9 +142,10 @@ impl World {
         let broker = world.broker("init").await;
         let context = async_nats::jetstream::new(broker.client.clone());
         streams::ensure(&context, &small_limits()).await.expect("streams are created");
-        let known = Teams::open(&context).await.expect("the bucket exists");
+        let known = Directory::open(&context, |_| Ok(())).await.expect("the bucket exists");
         for team in &world.setup.registered {
-            known.put(&team.parse().expect("a team"), &TeamRecord::default()).await.expect("the team is registered");
+            let put = known.put_team(&team.parse().expect("a team"), &TeamRecord::default(), Expected::Any).await;
+            put.expect("the team is registered");
         }
         world
     }
@@ -181,6 +214,62 @@ impl World {
         WorkerHandle { stop, status, health, task }
     }
 
+    /// Starts a settler.
+    pub async fn settler(&self, name: &str) -> SettlerHandle {
+        let connection = self.broker(name).await;
+        let context = async_nats::jetstream::new(connection.client.clone());
+        let (clock, directory) =
+            (ServerClock::new(), Directory::open(&context, check_budgets).await.expect("the bucket"));
+        ask_the_time(&connection.client, &clock).await.expect("the server tells its time");
+        let (alerts, alerted) = tokio::sync::mpsc::channel(64);
+        let log = CommitLog::open(&context).await.expect("the results stream exists");
+        let state = State::open(&context).await.expect("the bucket exists");
+        let records = Records::open(&context).await.expect("the bucket exists");
+        let parts = (records, directory.clone(), clock);
+        let settler = Settler::new(SettlerConfig::new(name), log, state, parts, alerts);
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(async move {
+            tokio::select! {
+                () = settler.run(stopping) => {}
+                () = directory.follow() => {}
+            }
+        });
+        SettlerHandle { stop, alerts: alerted, task }
+    }
+
+    /// The account and limit records.
+    pub async fn records(&self) -> Records {
+        Records::open(&self.jetstream().await).await.expect("the bucket exists")
+    }
+
+    /// The live configuration.
+    pub async fn directory(&self) -> Directory {
+        Directory::open(&self.jetstream().await, check_budgets).await.expect("the bucket exists")
+    }
+
+    /// Asks the service `tollgate.api.<team>.<question>` over the team's own connection, as a stock client would; a
+    /// refusal is its number and its words. A worker that just started offers the service a moment later.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn ask(
+        &self,
+        producer: &Producer,
+        question: &str,
+        payload: serde_json::Value,
+    ) -> Result<serde_json::Value, (u16, String)> {
+        let subject = format!("tollgate.api.{}.{question}", producer.team());
+        let request = || async { producer.client().request(subject.clone(), payload.to_string().into()).await.ok() };
+        let answer = crate::eventually("an answer", Duration::from_secs(15), request).await;
+        let header = |name: &str| answer.headers.as_ref().and_then(|all| all.get(name)).map(|v| v.as_str().to_owned());
+        match header("Nats-Service-Error-Code") {
+            Some(code) => Err((code.parse().expect("a number"), header("Nats-Service-Error").unwrap_or_default())),
+            None => Ok(serde_json::from_slice(&answer.payload).expect("answers are JSON")),
+        }
+    }
+
     /// The parts that a worker is put together from.
     pub async fn parts(&self, name: &str, lanes: LaneConfig) -> Parts {
         parts(self.broker(name).await, lanes, self.routes()).await
@@ -199,8 +288,12 @@ impl World {
             let mut deployment = Deployment::new("sim", Vendor::OpenAi, &base, model, None).expect("a deployment");
             deployment.timeouts = self.setup.timeouts;
             deployment.correlation_headers = true;
-            let priced =
-                Priced { deployment: Arc::new(deployment), price: price.map(Arc::new), output_tokens_max: 4096 };
+            let priced = Priced {
+                deployment: Arc::new(deployment),
+                price: price.map(Arc::new),
+                output_tokens_max: 4096,
+                limits: self.setup.limits,
+            };
             routes.add(model, priced);
         }
         routes
@@ -234,7 +327,10 @@ pub async fn parts(connection: Connection, lanes: LaneConfig, routes: Routes) ->
         results: Results::open(&connection.client).await.expect("an inbox"),
         dead: DeadLetters::new(&connection.client),
         state: State::open(&context).await.expect("the bucket exists"),
-        teams: Teams::open(&context).await.expect("the bucket exists"),
+        directory: Directory::open(&context, check_budgets).await.expect("the bucket exists"),
+        wait: Wait::open(&connection, lanes).await.expect("the stream of waiting jobs exists"),
+        records: Records::open(&context).await.expect("the bucket exists"),
+        log: CommitLog::open(&context).await.expect("the results stream exists").identity().to_owned(),
         routes,
         caller: Caller::new(&CallerOptions::default()).expect("an HTTP client"),
         connection,
@@ -263,6 +359,7 @@ const SHORT_WINDOW: Duration = Duration::from_secs(1);
 pub fn small_limits() -> Limits {
     Limits {
         jobs_bytes_max: 1 << 30,
+        wait_bytes_max: 1 << 30,
         results_bytes_max: 2 << 30,
         dead_bytes_max: 64 << 20,
         duplicate_window: SHORT_WINDOW,

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, config, dead, demo, dev, doctor, embedded_clickhouse, init, job, reconcile, serve, sim_provider, submit, team,
-    usage,
+    Cx, budget, config, dead, demo, dev, doctor, embedded_clickhouse, init, job, ledger, queue, reconcile, serve,
+    sim_provider, submit, team, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -37,7 +37,7 @@ pub enum Command {
     Serve(serve::Args),
     /// Create or upgrade streams, buckets, tables and teams
     Init(init::Args),
-    /// Check, show or print a configuration
+    /// Check, show, print or apply a configuration
     Config(config::Args),
     /// Check servers, streams, permissions, keys and clocks
     Doctor(doctor::Args),
@@ -47,16 +47,22 @@ pub enum Command {
     Demo(demo::Args),
     /// Submit a prompt or a file of jobs
     Submit(submit::Args),
-    /// Look at a job
+    /// Look at a job, explain or cancel it, list what waits
     Job(job::Args),
     /// Show what was used, by team and model
     Usage(usage::Args),
     /// Compare results with ClickHouse, to the token and the nano-dollar
     Reconcile(reconcile::Args),
-    /// Look at jobs that could not be run
+    /// Make accounts anew from the kept results
+    Ledger(ledger::Args),
+    /// Look at jobs that could not be run, and replay them
     Dead(dead::Args),
-    /// Register and list teams
+    /// Register, show, change and remove teams
     Team(team::Args),
+    /// Show, pause and resume lanes and models
+    Queue(queue::Args),
+    /// Show, set and raise budgets
+    Budget(budget::Args),
     /// Run a simulated LLM provider
     SimProvider(sim_provider::Args),
     /// Run the embedded ClickHouse; started by `dev`
@@ -94,7 +100,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
     match command {
         Command::Serve(args) => serve::run(args, cx).await,
         Command::Init(args) => init::run(&args, &cx).await,
-        Command::Config(args) => config::run(&args, &cx),
+        Command::Config(args) => config::run(&args, &cx).await,
         Command::Doctor(args) => doctor::run(&args, &cx).await,
         Command::Dev(args) => dev::run(args, &cx).await,
         Command::Demo(args) => demo::run(args, &cx).await,
@@ -102,8 +108,11 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Job(args) => job::run(&args, &cx).await,
         Command::Usage(args) => usage::run(&args, &cx).await,
         Command::Reconcile(args) => reconcile::run(&args, &cx).await,
+        Command::Ledger(args) => ledger::run(&args, &cx).await,
         Command::Dead(args) => dead::run(&args, &cx).await,
         Command::Team(args) => team::run(&args, &cx).await,
+        Command::Queue(args) => queue::run(&args, &cx).await,
+        Command::Budget(args) => budget::run(&args, &cx).await,
         Command::SimProvider(args) => sim_provider::run(args, &cx).await,
         Command::EmbeddedClickhouse(args) => embedded_clickhouse::run(args, &cx).await,
     }

@@ -2,10 +2,12 @@
 //!
 //! [`cli`] is the command line and dispatches to [`commands`], one file each. [`serve`] is the one wiring place: read it
 //! to see what runs and in which order it starts and stops. [`config`] is everything about configuration, and [`stack`]
-//! a whole system as child processes.
+//! a whole system as child processes. [`live`] is how operators change what holds on the running system.
 //!
 //! Deliberately absent: anything about jobs. That is `worker`, and below it `policy`, `queue` and `providers`.
 
+pub mod accounts;
+mod alerts;
 pub mod books;
 pub mod cli;
 pub mod commands;
@@ -13,9 +15,13 @@ pub mod config;
 pub mod connect;
 pub mod env;
 pub mod exit;
+pub mod live;
 pub mod output;
 pub mod serve;
 pub mod signals;
 pub mod stack;
+pub mod stream;
 pub mod supervisor;
 pub mod telemetry;
+pub mod waiting;
+pub mod webhook;

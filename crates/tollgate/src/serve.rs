@@ -5,24 +5,28 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tollgate_http::{Http, Probes, Readiness};
 use tollgate_providers::Caller;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::connect::Health;
 use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::lanes::ask_the_time;
+use tollgate_queue::ledger::Records;
 use tollgate_queue::state::State;
-use tollgate_queue::teams::Teams;
-use tollgate_queue::{Connection, Lanes, Results, ServerClock};
+use tollgate_queue::{Connection, Lanes, Results, ServerClock, Wait};
+use tollgate_settler::{Settler, SettlerConfig};
 use tollgate_sink::Sink;
 use tollgate_worker::{CrashPlan, Parts, Routes, Worker, WorkerStatus};
 
+use crate::alerts;
 use crate::config::{Loaded, Refused, build};
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
 use crate::signals::Signals;
 use crate::supervisor::{Ended, Supervisor};
 use crate::telemetry;
+use crate::webhook::webhook;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,13 +35,15 @@ pub enum Role {
     Worker,
     /// Moves results into ClickHouse.
     Sink,
+    /// Folds results into the accounts.
+    Settler,
     /// Answers probes.
     Http,
 }
 
 impl Role {
     /// All of them, which is the default.
-    pub const ALL: [Role; 3] = [Role::Worker, Role::Sink, Role::Http];
+    pub const ALL: [Role; 4] = [Role::Worker, Role::Sink, Role::Settler, Role::Http];
 }
 
 impl std::fmt::Display for Role {
@@ -45,6 +51,7 @@ impl std::fmt::Display for Role {
         f.write_str(match self {
             Role::Worker => "worker",
             Role::Sink => "sink",
+            Role::Settler => "settler",
             Role::Http => "http",
         })
     }
@@ -107,6 +114,9 @@ pub async fn serve(loaded: &Loaded, roles: &[Role]) -> Outcome {
 /// The variable that names a file with the crash points to arm. A file, so that a test disarms them for the processes
 /// that it starts later.
 const CRASH: &str = "TOLLGATE_CRASH_FILE";
+/// The variable that names a file with the milliseconds by which this machine's clock is made to be wrong, for tests of
+/// what a wrong clock does. A file, for the same reason.
+const CLOCK: &str = "TOLLGATE_CLOCK_FILE";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What will run, decided before anything does.
@@ -115,7 +125,10 @@ struct Plan {
     name: String,
     worker: Option<(Routes, Caller)>,
     sink: Option<tollgate_usage::Store>,
+    settler: bool,
     crash: CrashPlan,
+    /// By how many milliseconds the local wall clock is made to be wrong; 0 outside of tests.
+    clock_wrong_by: i64,
 }
 
 impl Plan {
@@ -129,12 +142,32 @@ impl Plan {
         });
         let sink = roles.contains(&Role::Sink).then(|| connect::clickhouse(config));
         let name = config.worker.name.clone().unwrap_or_else(|| default_name(&loaded.env));
-        // For the tests over the system: a release build has no crash points.
-        let plan = loaded.env.get(CRASH).and_then(|file| std::fs::read_to_string(file).ok());
-        let crash: Result<CrashPlan, String> = plan.unwrap_or_default().trim().parse();
+        let crash = for_tests(&loaded.env, CRASH)?;
+        let crash: Result<CrashPlan, String> = crash.as_deref().unwrap_or_default().parse();
         let crash = crash.map_err(|why| Failure::new(Code::Usage, format!("{CRASH} is not a plan: {why}")))?;
-        Ok(Plan { loaded: loaded.clone(), name, crash, worker: worker.transpose()?, sink: sink.transpose()? })
+        let wrong_by = for_tests(&loaded.env, CLOCK)?;
+        let clock_wrong_by = wrong_by.map_or(Ok(0), |text| text.parse::<i64>());
+        let clock_wrong_by = clock_wrong_by
+            .map_err(|why| Failure::new(Code::Usage, format!("{CLOCK} does not hold milliseconds: {why}")))?;
+        Ok(Plan {
+            loaded: loaded.clone(),
+            name,
+            crash,
+            clock_wrong_by,
+            worker: worker.transpose()?,
+            sink: sink.transpose()?,
+            settler: roles.contains(&Role::Settler),
+        })
     }
+}
+
+/// What a file says that a variable names, for the tests over the system; a file that is not there says nothing.
+fn for_tests(env: &crate::env::Env, variable: &str) -> Result<Option<String>, Failure> {
+    let Some(file) = env.get(variable) else { return Ok(None) };
+    if !cfg!(debug_assertions) {
+        return Err(Failure::new(Code::Usage, format!("{variable} is for tests, and this is a release build")));
+    }
+    Ok(std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()))
 }
 
 /// Names a process by its host, its id, and chance, because containers often share the first two.
@@ -182,6 +215,10 @@ impl Broker {
             Some(store) => Some(self.sink(&context, store).await),
             None => None,
         };
+        // And spend is folded before it is made.
+        if self.plan.settler {
+            self.settler(&connection, &context).await?;
+        }
         let worker = match self.plan.worker.take() {
             Some((routes, caller)) => Some(self.worker(&connection, &context, routes, caller).await),
             None => None,
@@ -216,6 +253,50 @@ impl Broker {
         Sink::new(build::sink(&self.plan.loaded.config, &self.plan.name), log, state, store)
     }
 
+    /// Starts the settler and what passes its alerts on.
+    async fn settler(&mut self, connection: &Connection, context: &jetstream::Context) -> Result<(), Failure> {
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let records = self.until("streams", async || Records::open(context).await.map_err(not_there)).await;
+        let directory = self.until("streams", async || connect::directory(context).await.map_err(not_there)).await;
+        let (clock, client) = (self.clock(), connection.client.clone());
+        self.until("streams", async || ask_the_time(&client, &clock).await.map_err(not_there)).await;
+        let (sender, receiver) = mpsc::channel(alerts::WAITING_MAX);
+        let settings = build::settler(&self.plan.loaded.config, &self.plan.name);
+        let settings = SettlerConfig { crash: self.plan.crash.clone(), ..settings };
+        let config = &self.plan.loaded.config;
+        let webhook = config.alerts.webhook.as_ref().map(|url| webhook(url, config.worker.proxy.as_deref()));
+        let (webhook, poster) = webhook.transpose()?.unzip();
+        let settler = Settler::new(settings, log, state, (records, directory.clone(), clock.clone()), sender);
+        self.supervisor.spawn("settler", |stop| async move {
+            tokio::select! {
+                () = settler.run(stop) => Ok(()),
+                () = directory.follow() => anyhow::bail!("the directory is not followed any more"),
+                () = keep_time(&client, &clock) => anyhow::bail!("nobody asks for the time any more"),
+            }
+        });
+        let connection = connection.clone();
+        self.supervisor.spawn("alerts", |stop| async move {
+            tokio::select! {
+                () = alerts::pass_on(receiver, &connection, webhook) => anyhow::bail!("nobody alerts any more"),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+        if let Some(poster) = poster {
+            self.supervisor.spawn("webhook", |stop| async move {
+                tokio::select! {
+                    () = poster.run() => anyhow::bail!("nobody posts any more"),
+                    () = stop.cancelled() => Ok(()),
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn clock(&self) -> ServerClock {
+        ServerClock::with_wall_clock_wrong_by(self.plan.clock_wrong_by)
+    }
+
     async fn worker(
         &self,
         connection: &Connection,
@@ -224,15 +305,21 @@ impl Broker {
         caller: Caller,
     ) -> Worker {
         let config = &self.plan.loaded.config;
-        let (client, clock) = (&connection.client, ServerClock::new());
+        let (client, clock) = (&connection.client, self.clock());
         let open_lanes = async || Lanes::open(client, build::lanes(config), clock.clone()).await.map_err(not_there);
         let lanes = self.until("streams", open_lanes).await;
         let results = self.until("streams", async || Results::open(client).await.map_err(not_there)).await;
         let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
-        let teams = self.until("streams", async || Teams::open(context).await.map_err(not_there)).await;
+        let directory = self.until("streams", async || connect::directory(context).await.map_err(not_there)).await;
+        let records = self.until("streams", async || Records::open(context).await.map_err(not_there)).await;
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let open_wait = async || Wait::open(connection, build::lanes(config)).await.map_err(not_there);
+        let wait = self.until("streams", open_wait).await;
+        let log = log.identity().to_owned();
         let dead = DeadLetters::new(client);
         let connection = connection.clone();
-        let parts = Parts { connection, clock, lanes, results, dead, state, teams, routes, caller };
+        let parts =
+            Parts { connection, clock, lanes, wait, results, dead, state, directory, records, log, routes, caller };
         let settings = build::worker(config, &self.plan.name);
         Worker::new(tollgate_worker::Config { crash: self.plan.crash.clone(), ..settings }, parts)
     }
@@ -265,6 +352,9 @@ impl Broker {
         self.readiness.because("draining", "a stop was asked for");
         // Before the sink, which then finds the last results in the log.
         self.supervisor.stop("worker", config.worker.drain.0 + HAND_BACK).await;
+        self.supervisor.stop("settler", HTTP_GRACE).await;
+        self.supervisor.stop("alerts", HTTP_GRACE).await;
+        self.supervisor.stop("webhook", HTTP_GRACE).await;
         self.supervisor.stop("sink", config.sink.shutdown_grace.0 + RELEASE).await;
         // After the parts that publish on it: the last acknowledgements must leave.
         if tokio::time::timeout(FLUSH, connection.client.flush()).await.is_err() {
@@ -275,6 +365,18 @@ impl Broker {
         // Last, so that probes tell the draining from an absence.
         self.supervisor.stop("http", HTTP_GRACE).await;
         tracing::info!("stopped");
+    }
+}
+
+/// How often a process that counts no lanes asks the server for its time.
+const TIME_EVERY: Duration = Duration::from_secs(5);
+
+async fn keep_time(client: &async_nats::Client, clock: &ServerClock) {
+    loop {
+        tokio::time::sleep(TIME_EVERY).await;
+        if let Err(error) = ask_the_time(client, clock).await {
+            tracing::debug!(%error, "the server did not tell its time");
+        }
     }
 }
 

@@ -85,8 +85,17 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
     let mut addresses: Vec<String> = all("address:").iter().map(|address| pattern(address)).collect();
     addresses.sort();
     let replies = ["_INBOX_*.*", "reply.*.*"].map(str::to_owned);
-    let mut ours: Vec<String> =
-        [subjects::JOBS, subjects::RESULTS, subjects::EXTRA, subjects::DEAD].map(str::to_owned).into();
+    let mut ours: Vec<String> = [
+        subjects::JOBS,
+        subjects::RESULTS,
+        subjects::EXTRA,
+        subjects::DEAD,
+        subjects::WAIT,
+        subjects::API,
+        subjects::ALERT,
+    ]
+    .map(str::to_owned)
+    .into();
     ours.extend(replies);
     ours.sort();
     assert_eq!(addresses, ours);
@@ -97,7 +106,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
     for header in names.iter().chain(&dead) {
         assert!(text.lines().any(|line| line.trim() == format!("{header}:")), "{header} is not described");
     }
-    for stream in [subjects::JOBS_STREAM, subjects::RESULTS_STREAM, subjects::DEAD_STREAM] {
+    for stream in [subjects::JOBS_STREAM, subjects::RESULTS_STREAM, subjects::DEAD_STREAM, subjects::WAIT_STREAM] {
         assert!(text.contains(stream), "{stream} is not named");
     }
 }

@@ -1,9 +1,10 @@
-//! May it run at all: a known team, a reply that stays at home, a deadline that has not passed.
+//! May it run at all: a known team, a reply that stays at home, a deadline that has not passed, a time that has come.
 //!
-//! Budgets and rates are admitted here too, once they exist.
+//! Budgets and limits are the next step but one, [`crate::hold`].
 
+use tollgate_queue::Delivery;
 use tollgate_types::subjects::{self, ReplyTo};
-use tollgate_types::{ErrorCode, JobSpec};
+use tollgate_types::{ErrorCode, JobSpec, UnixMillis};
 
 use crate::context::Context;
 use crate::end::End;
@@ -11,7 +12,7 @@ use crate::run::Run;
 
 /// Admits a job, or says how it ends. Its class is known: other lanes are never pulled, see [`crate::unreadable`].
 pub(crate) fn admit(job: &JobSpec, run: &Run, cx: &Context) -> Result<(), End> {
-    if cx.teams.record(&run.team).is_none() {
+    if cx.directory.team(&run.team).is_none() {
         let message = format!(
             "'{}' is not a registered team; the operator adds teams with `tollgate team add`",
             shown(&run.team)
@@ -37,10 +38,25 @@ pub(crate) fn expired(job: &JobSpec, cx: &Context) -> bool {
     job.options.deadline.as_ref().is_some_and(|deadline| deadline.at <= cx.clock.now())
 }
 
+/// When the job may run, if that is still to come by the server's clock. A parked one has waited for it: the server
+/// itself sent it on, or its time had come before it was parked for another reason.
+pub(crate) fn its_time(job: &JobSpec, delivery: &Delivery, cx: &Context) -> Option<UnixMillis> {
+    if delivery.gate.is_some() {
+        return None;
+    }
+    let at = job.options.not_before.as_ref()?.at;
+    (at > cx.clock.now()).then_some(at)
+}
+
 /// The end of a job whose deadline passed before it was called.
 pub(crate) fn expiry(job: &JobSpec) -> End {
+    End::refused(ErrorCode::DeadlineExceeded, expiry_message(job))
+}
+
+/// What its producer is told.
+pub(crate) fn expiry_message(job: &JobSpec) -> String {
     let at = job.options.deadline.as_ref().map(|deadline| deadline.at.to_rfc3339()).unwrap_or_default();
-    End::refused(ErrorCode::DeadlineExceeded, format!("the deadline {at} passed before the job ran"))
+    format!("the deadline {at} passed before the job ran")
 }
 
 fn shown(token: &str) -> String {

@@ -27,7 +27,7 @@ pub(crate) async fn look(identity: &Identity, run: Run, cx: &Context) -> Result<
     let found = cx.results.find(&run.team, &run.job).await.map_err(Unfinished::Lookup)?;
     Ok(match found {
         None => Answered::No(run),
-        Some(existing) if existing.digest == identity.digest.to_string() => Answered::Same(Box::new(existing)),
+        Some(existing) if existing.answers(&identity.digest) => Answered::Same(Box::new(existing)),
         Some(_) => {
             let end = conflict(&run.job);
             Answered::Conflict(run, end)

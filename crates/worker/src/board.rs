@@ -1,286 +1,430 @@
 //! What a worker knows of each lane, and what it therefore pulls: pure, with `now` as an argument.
 //!
-//! Two kinds of pull. While lanes have a backlog, free slots go to them in the fair order and are asked for at once.
-//! Slots that are left are lent to empty lanes as long pulls, so that a lone job starts the moment it arrives; a part
-//! of them is always kept back for lanes that fill up meanwhile.
+//! A lane is one class of one team. Its jobs stand in queues: the lane's own, and one for each gate that some of them
+//! were parked behind; a parked job is older, so those come first. Slots are shared among *lanes*, so a team gains
+//! nothing by having jobs parked.
+//!
+//! Two kinds of pull. While lanes have work that may run, free slots go to them in the fair order and are asked for at
+//! once. Slots that are left are lent to empty lanes as long pulls, so that a lone job starts the moment it arrives; a
+//! part of them is always kept back for lanes that fill up meanwhile.
+
+mod lane;
+mod lend;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate_policy::order::{Candidate, Order};
-use tollgate_queue::Backlog;
-use tollgate_types::LaneKey;
+use tollgate_policy::order::{Cost, LaneId, Order, Standing};
+use tollgate_queue::QueueKey;
+use tollgate_types::{Gate, LaneKey};
+
+use crate::gates::Allowance;
+use lane::Asked;
+pub(crate) use lane::{Entering, Lane, Queue};
 
 /// Everything known about the lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    lanes: Vec<Lane>,
+    lanes: Vec<Option<Lane>>,
+    vacant: Vec<usize>,
     by_key: HashMap<LaneKey, usize>,
+    by_id: HashMap<LaneId, usize>,
+    /// Jobs on their way through each gate.
+    gates: HashMap<Gate, Asked>,
     order: Order,
 }
 
-/// One lane as this worker sees it.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    /// Its name.
-    pub(crate) key: Arc<LaneKey>,
-    weight: u32,
-    /// Jobs waiting or in flight anywhere, at the last count, less those that ended here since.
-    backlog: usize,
-    /// Jobs of it that run here.
-    running: usize,
-    /// Slots of pulls under way.
-    pulled: usize,
-    /// Jobs in the count that a pull did not find: other workers run them.
-    elsewhere: usize,
-    consumer: Consumer,
-    last_job: Option<Instant>,
-}
-
-/// Whether the lane's consumer exists, as far as we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Consumer {
-    Missing,
-    Asked,
-    Ready,
+/// A queue of a lane, by numbers that hold while the lane is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct At {
+    /// The lane's number.
+    pub(crate) lane: usize,
+    /// The queue's number in the lane; 0 is the lane's own.
+    pub(crate) queue: usize,
 }
 
 /// A pull to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// The lane's number.
-    pub(crate) lane: usize,
+    /// Which queue.
+    pub(crate) at: At,
     /// How many jobs.
     pub(crate) slots: usize,
+    /// What the order charged for each, until the job tells what it really costs; nothing for a lent slot.
+    pub(crate) charged: Cost,
     /// How long to wait for jobs that are not there yet; `None` for those that are.
     pub(crate) wait: Option<Duration>,
 }
 
-/// How long the server may hold a long pull: short enough that its slots come back soon when other lanes need them.
-const LONG_PULL: Duration = Duration::from_secs(1);
-/// A lane that had a job this recently is lent more than one slot.
-const RECENT: Duration = Duration::from_secs(2);
-/// The most slots that one long pull is lent.
-const LENT_MAX: usize = 64;
+/// What the board asks of whoever knows which lanes and gates are open.
+pub(crate) trait Doors {
+    /// How many jobs of the lane may begin now; a busy lane wants more permits if it has few.
+    fn lane(&self, lane: &LaneKey, busy: bool) -> Allowance;
+    /// How many jobs behind the gate may begin now, over all lanes.
+    fn gate(&self, gate: &Gate) -> Allowance;
+    /// Class number, class weight and team weight of a lane.
+    fn weights(&self, lane: &LaneKey) -> Weights;
+}
+
+/// A lane's place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weights {
+    /// The class's number.
+    pub(crate) class: u8,
+    /// The class's weight against other classes.
+    pub(crate) of_class: u32,
+    /// The team's weight against other teams of the class.
+    pub(crate) of_team: u32,
+}
+
+/// A lane that was idle for so long is forgotten; it comes back with its next job.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
 
 impl Board {
-    /// Takes in a fresh count. New lanes appear; lanes without jobs stay, to be waited on.
-    pub(crate) fn count(&mut self, backlog: &Backlog, weight: impl Fn(&LaneKey) -> u32) {
-        for lane in &mut self.lanes {
-            lane.backlog = 0;
+    /// Takes in a fresh count of the lanes' own queues. New lanes appear; lanes without jobs stay for a while, to be
+    /// waited on.
+    pub(crate) fn count(&mut self, counts: &HashMap<LaneKey, u64>, doors: &impl Doors, now: Instant) {
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.queues[0].counted(counts.get(&*lane.key).copied().unwrap_or(0));
         }
-        for (key, &jobs) in &backlog.lanes {
-            let at = self.number(key);
-            self.lanes[at].backlog = usize::try_from(jobs).unwrap_or(usize::MAX);
-            self.lanes[at].weight = weight(key);
+        for (key, &jobs) in counts {
+            if !self.by_key.contains_key(key) {
+                let at = self.enter(key, doors, now);
+                self.lane_mut(at).queues[0].counted(jobs);
+            }
         }
-        for lane in &mut self.lanes {
-            lane.elsewhere = lane.elsewhere.min(lane.backlog.saturating_sub(lane.running));
+        self.forget_idle(now);
+        self.refresh(doors, now);
+    }
+
+    /// Takes in a fresh count of the queues of parked jobs.
+    pub(crate) fn count_parked(&mut self, counts: &HashMap<(Gate, LaneKey), u64>, doors: &impl Doors, now: Instant) {
+        for lane in self.lanes.iter_mut().flatten() {
+            for queue in &mut lane.queues[1..] {
+                let key = queue.gate().map(|gate| (gate.clone(), (*lane.key).clone()));
+                queue.counted(key.and_then(|key| counts.get(&key).copied()).unwrap_or(0));
+            }
+        }
+        for ((gate, key), &jobs) in counts {
+            if jobs == 0 {
+                continue;
+            }
+            let at = self.by_key.get(key).copied().unwrap_or_else(|| self.enter(key, doors, now));
+            let lane = self.lane_mut(at);
+            let queue = lane.queue_of(gate);
+            lane.queues[queue].counted(jobs);
+        }
+        self.refresh(doors, now);
+    }
+
+    /// Weighs every lane again and looks which may take slots: after a count, and when a door moved.
+    pub(crate) fn refresh(&mut self, doors: &impl Doors, now: Instant) {
+        for at in 0..self.lanes.len() {
+            let Some(lane) = &mut self.lanes[at] else { continue };
+            let weights = doors.weights(&lane.key);
+            lane.open = doors.lane(&lane.key, !lane.is_idle());
+            let id = lane.id;
+            self.order.weigh_class(weights.class, weights.of_class);
+            self.order.weigh(id, weights.of_team);
+            self.stand(at, doors, now);
         }
     }
 
     /// Forgets what pulls did not find: other workers may have given those jobs back.
     pub(crate) fn doubt(&mut self) {
-        self.lanes.iter_mut().for_each(|lane| lane.elsewhere = 0);
+        self.lanes.iter_mut().flatten().flat_map(|lane| &mut lane.queues).for_each(|queue| queue.elsewhere = 0);
     }
 
-    fn number(&mut self, key: &LaneKey) -> usize {
-        if let Some(&at) = self.by_key.get(key) {
-            return at;
-        }
-        let at = self.lanes.len();
-        self.lanes.push(Lane {
-            key: Arc::new(key.clone()),
-            weight: 1,
-            backlog: 0,
-            running: 0,
-            pulled: 0,
-            elsewhere: 0,
-            consumer: Consumer::Missing,
-            last_job: None,
+    fn enter(&mut self, key: &LaneKey, doors: &impl Doors, now: Instant) -> usize {
+        let weights = doors.weights(key);
+        self.order.weigh_class(weights.class, weights.of_class);
+        let id = self.order.enter(weights.class, weights.of_team);
+        let lane = Lane::new(key.clone(), id, now);
+        let at = self.vacant.pop().unwrap_or_else(|| {
+            self.lanes.push(None);
+            self.lanes.len() - 1
         });
+        self.lanes[at] = Some(lane);
         self.by_key.insert(key.clone(), at);
+        self.by_id.insert(id, at);
         at
     }
 
-    /// A lane by its number.
-    pub(crate) fn lane(&self, at: usize) -> &Lane {
-        &self.lanes[at]
+    /// A lane that nothing happened in for long leaves, once the order owes it nothing and it owes nothing.
+    fn forget_idle(&mut self, now: Instant) {
+        for at in 0..self.lanes.len() {
+            let Some(lane) = &self.lanes[at] else { continue };
+            if lane.is_idle() && now.duration_since(lane.busy_at) >= FORGET_AFTER && self.order.may_leave(lane.id) {
+                self.order.leave(lane.id);
+                self.by_key.remove(&*lane.key);
+                self.by_id.remove(&lane.id);
+                self.lanes[at] = None;
+                self.vacant.push(at);
+            }
+        }
     }
 
-    /// The number of a lane, if it is known.
-    pub(crate) fn find(&self, key: &LaneKey) -> Option<usize> {
-        self.by_key.get(key).copied()
+    /// A lane by its number, if it is still known.
+    pub(crate) fn lane(&self, at: usize) -> Option<&Lane> {
+        self.lanes.get(at)?.as_ref()
+    }
+
+    fn lane_mut(&mut self, at: usize) -> &mut Lane {
+        self.lanes[at].as_mut().expect("a number is used only while its lane is known")
+    }
+
+    /// A queue by its numbers, if its lane is still known.
+    pub(crate) fn queue(&self, at: At) -> Option<&Queue> {
+        self.lane(at.lane)?.queues.get(at.queue)
+    }
+
+    fn queue_mut(&mut self, at: At) -> Option<&mut Queue> {
+        self.lanes.get_mut(at.lane)?.as_mut()?.queues.get_mut(at.queue)
+    }
+
+    /// The numbers of a queue, if it is known.
+    pub(crate) fn find(&self, key: &QueueKey) -> Option<At> {
+        let lane = *self.by_key.get(&*key.lane)?;
+        let queue = self.lane(lane)?.queues.iter().position(|queue| queue.key.gate == key.gate)?;
+        Some(At { lane, queue })
     }
 
     /// Every lane's name.
     pub(crate) fn keys(&self) -> Vec<Arc<LaneKey>> {
-        self.lanes.iter().map(|lane| lane.key.clone()).collect()
+        self.lanes.iter().flatten().map(|lane| lane.key.clone()).collect()
+    }
+
+    /// Every lane that is known.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().flatten()
+    }
+
+    /// Jobs of open lanes that wait, as far as is known: slots that run nothing meanwhile are idle.
+    pub(crate) fn waiting_in_the_open(&self) -> usize {
+        let open = self.lanes().filter(|lane| lane.open == Allowance::Free);
+        open.map(|lane| lane.queues[0].waiting()).fold(0, usize::saturating_add)
     }
 
     /// How many lanes are known.
     pub(crate) fn len(&self) -> usize {
-        self.lanes.len()
+        self.by_key.len()
     }
 
-    /// Up to `max` lanes with jobs and without a consumer; they count as asked from now on.
-    pub(crate) fn take_unopened(&mut self, max: usize) -> Vec<usize> {
-        let missing = self.lanes.iter().enumerate();
-        let missing = missing.filter(|(_, lane)| lane.consumer == Consumer::Missing && lane.backlog > 0);
-        let chosen: Vec<usize> = missing.map(|(at, _)| at).take(max).collect();
-        chosen.iter().for_each(|&at| self.lanes[at].consumer = Consumer::Asked);
+    /// Up to `max` queues with jobs and without a consumer; they count as asked from now on.
+    pub(crate) fn take_unopened(&mut self, max: usize) -> Vec<At> {
+        let mut chosen = Vec::new();
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            for (queue, of) in lane.queues.iter_mut().enumerate() {
+                if chosen.len() == max {
+                    return chosen;
+                }
+                if of.ask_for_consumer() {
+                    chosen.push(At { lane: number, queue });
+                }
+            }
+        }
         chosen
     }
 
-    /// The lane's consumer exists, or could not be made.
-    pub(crate) fn opened(&mut self, at: usize, ready: bool) {
-        self.lanes[at].consumer = if ready { Consumer::Ready } else { Consumer::Missing };
-    }
-
-    /// The lane's consumer went away.
-    pub(crate) fn lost_consumer(&mut self, at: usize) {
-        self.lanes[at].consumer = Consumer::Missing;
-    }
-
-    /// A pull of `slots` was sent.
-    pub(crate) fn pulling(&mut self, at: usize, slots: usize) {
-        self.lanes[at].pulled += slots;
-    }
-
-    /// A pull brought a job, which starts to run.
-    pub(crate) fn started(&mut self, at: usize, now: Instant) {
-        let lane = &mut self.lanes[at];
-        lane.pulled = lane.pulled.saturating_sub(1);
-        lane.running += 1;
-        lane.last_job = Some(now);
-    }
-
-    /// A pull ended with `slots` unused. `drained` says that the lane had no more.
-    pub(crate) fn returned(&mut self, at: usize, slots: usize, drained: bool) {
-        let lane = &mut self.lanes[at];
-        lane.pulled = lane.pulled.saturating_sub(slots);
-        if drained {
-            lane.elsewhere = lane.backlog.saturating_sub(lane.running);
+    /// The queue's consumer exists, or could not be made.
+    pub(crate) fn opened(&mut self, at: At, ready: bool, doors: &impl Doors, now: Instant) {
+        if let Some(queue) = self.queue_mut(at) {
+            queue.opened(ready);
+            self.stand(at.lane, doors, now);
         }
     }
 
-    /// A job of the lane ended here. `settled` says that it left the queue.
-    pub(crate) fn ended(&mut self, at: usize, settled: bool) {
-        let lane = &mut self.lanes[at];
-        lane.running = lane.running.saturating_sub(1);
-        if settled {
-            lane.backlog = lane.backlog.saturating_sub(1);
+    /// The queue's consumer went away.
+    pub(crate) fn lost_consumer(&mut self, at: At) {
+        if let Some(queue) = self.queue_mut(at) {
+            queue.opened(false);
         }
+    }
+
+    /// A pull of a wish was not sent: what was charged for it goes back.
+    pub(crate) fn not_sent(&mut self, wish: Wish) {
+        self.returned(wish.at, wish.slots, wish.charged, false);
+    }
+
+    /// A pull brought a job, which starts to run; `charged` is what its grant cost, 0 for a lent slot. Returns what the
+    /// order has charged for it now, and its place in the counts.
+    pub(crate) fn started(&mut self, at: At, charged: Cost, now: Instant) -> (Cost, Entrance) {
+        let Some(lane) = self.lanes.get_mut(at.lane).and_then(Option::as_mut) else { return (0, Vec::new()) };
+        lane.started(at.queue, now);
+        let gate = lane.queues[at.queue].gate().and_then(|gate| self.gates.get(gate));
+        let entrance = [Some(&lane.asked), gate].into_iter().flatten().map(Asked::entering).collect();
+        if charged > 0 {
+            return (charged, entrance);
+        }
+        let expected = lane.cost.expected();
+        self.order.charge(lane.id, expected);
+        (expected, entrance)
+    }
+
+    /// A pull ended with `slots` unused, `charged` each. `drained` says that the queue had no more.
+    pub(crate) fn returned(&mut self, at: At, slots: usize, charged: Cost, drained: bool) {
+        let Some(lane) = self.lanes.get_mut(at.lane).and_then(Option::as_mut) else { return };
+        let back = i64::try_from(charged.saturating_mul(slots as u64)).unwrap_or(i64::MAX);
+        self.order.correct(lane.id, -back);
+        lane.queues[at.queue].returned(slots, drained);
+        self.count_back(at, slots);
+    }
+
+    /// A job told more of what it costs: the estimate once it was read, the truth once it ended.
+    pub(crate) fn correct(&mut self, lane: usize, by: i64) {
+        if let Some(lane) = self.lane(lane) {
+            self.order.correct(lane.id, by);
+        }
+    }
+
+    /// A job ended here. `settled` says that it left its queue; `cost` is what it came to, if it was called.
+    pub(crate) fn ended(&mut self, at: At, settled: bool, cost: Option<Cost>) {
+        let Some(lane) = self.lanes.get_mut(at.lane).and_then(Option::as_mut) else { return };
+        lane.queues[at.queue].ended(settled);
+        if let Some(cost) = cost {
+            lane.cost.observe(cost);
+        }
+    }
+
+    /// Looks again whether a lane may take slots: after anything happened in it.
+    pub(crate) fn look(&mut self, lane: usize, doors: &impl Doors, now: Instant) {
+        if self.lane(lane).is_some() {
+            self.stand(lane, doors, now);
+        }
+    }
+
+    fn stand(&mut self, at: usize, doors: &impl Doors, now: Instant) {
+        let Some(lane) = self.lane(at) else { return };
+        let standing = self.standing(lane, doors);
+        let lane = self.lane_mut(at);
+        if !lane.is_idle() {
+            lane.busy_at = now;
+        }
+        let id = lane.id;
+        self.order.stand(id, standing);
+    }
+
+    fn standing(&self, lane: &Lane, doors: &impl Doors) -> Standing {
+        // None of its jobs may start: it is owed nothing for that time.
+        let apart = if lane.in_flight() > 0 { Standing::Closed } else { Standing::Idle };
+        if lane.open.left(lane.asked.now()) == 0 {
+            return apart;
+        }
+        let waiting = lane.queues.iter().filter(|queue| queue.available() > 0 && self.passes(queue, doors));
+        match waiting.map(Queue::can_pull).max() {
+            None => apart,
+            Some(false) => Standing::Held,
+            Some(true) => Standing::Ready,
+        }
+    }
+
+    /// Whether one more job of a queue may pass its gate.
+    fn passes(&self, queue: &Queue, doors: &impl Doors) -> bool {
+        queue.gate().is_none_or(|gate| doors.gate(gate).left(self.gates.get(gate).map_or(0, Asked::now)) > 0)
+    }
+
+    /// The queue of a lane that its next slot goes to: parked jobs first, they are older.
+    fn next_queue(&self, at: usize, doors: &impl Doors) -> Option<usize> {
+        let lane = self.lane(at)?;
+        if lane.open.left(lane.asked.now()) == 0 {
+            return None;
+        }
+        let could = |queue: &Queue| queue.can_pull() && queue.available() > 0 && self.passes(queue, doors);
+        (1..lane.queues.len()).chain([0]).find(|&number| could(&lane.queues[number]))
     }
 
     /// What to pull with `free` of `concurrency` slots.
-    pub(crate) fn plan(&mut self, free: usize, concurrency: usize, now: Instant) -> Vec<Wish> {
-        let candidates: Vec<Candidate> = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, lane)| lane.can_pull() && lane.available() > 0)
-            .map(|(at, lane)| Candidate { lane: at, weight: lane.weight, available: lane.available() })
-            .collect();
-        let granted = self.order.grant(&candidates, free);
-        let used: usize = granted.iter().map(|&(_, slots)| slots).sum();
-        let mut wishes: Vec<Wish> = granted.into_iter().map(|(lane, slots)| Wish { lane, slots, wait: None }).collect();
-        // One slot in four stays free for lanes that fill up; with few slots, none is lent.
-        let kept_back = (concurrency / 4).max(1);
-        let lent = self.lend((free - used).saturating_sub(kept_back), concurrency, now);
-        wishes.extend(lent);
-        wishes
-    }
-
-    fn lend(&self, mut budget: usize, concurrency: usize, now: Instant) -> Vec<Wish> {
-        if budget == 0 {
-            return Vec::new();
-        }
-        let recent = |lane: &Lane| lane.last_job.is_some_and(|at| now.duration_since(at) < RECENT);
-        let busy = self.lanes.iter().filter(|lane| recent(lane)).count().max(1);
-        let share = (concurrency / (2 * busy)).clamp(1, LENT_MAX);
-        let mut empty: Vec<(usize, &Lane)> = self.lanes.iter().enumerate().collect();
-        empty.retain(|(_, lane)| lane.can_pull() && lane.available() == 0);
-        empty.sort_by_key(|(_, lane)| std::cmp::Reverse(lane.last_job));
-        let mut wishes = Vec::new();
-        for (at, lane) in empty {
-            let slots = if recent(lane) { share } else { 1 }.min(budget);
-            budget -= slots;
-            wishes.push(Wish { lane: at, slots, wait: Some(LONG_PULL) });
-            if budget == 0 {
+    pub(crate) fn plan(&mut self, free: usize, concurrency: usize, doors: &impl Doors, now: Instant) -> Vec<Wish> {
+        let mut wishes: Vec<Wish> = Vec::new();
+        let mut granted = 0;
+        let mut at_their_cap = Vec::new();
+        while granted < free {
+            let (lanes, by_id) = (&self.lanes, &self.by_id);
+            let expected =
+                |id| by_id.get(&id).and_then(|&at| lanes[at].as_ref()).map_or(0, |lane| lane.cost.expected());
+            let Some(id) = self.order.next(expected) else {
+                // Caps rise when others stop taking part: who was at his may not be any more.
+                if self.stand_again(&mut at_their_cap, concurrency, doors, now) {
+                    continue;
+                }
                 break;
+            };
+            let at = self.by_id[&id];
+            let charged = self.lane_mut(at).cost.expected();
+            let capped = self.lane_mut(at).in_flight() >= self.order.in_flight_cap(id, concurrency);
+            let Some(queue) = self.next_queue(at, doors).filter(|_| !capped) else {
+                // Nothing for it now: the charge goes back, and it stands aside until something happens in it.
+                self.order.correct(id, -i64::try_from(charged).unwrap_or(i64::MAX));
+                if capped {
+                    self.order.stand(id, Standing::Held);
+                    at_their_cap.push(at);
+                } else {
+                    self.stand(at, doors, now);
+                }
+                continue;
+            };
+            let at = At { lane: at, queue };
+            self.count_asked(&Wish { at, slots: 1, charged, wait: None });
+            granted += 1;
+            match wishes.iter_mut().find(|wish| wish.at == at) {
+                Some(wish) => wish.slots += 1,
+                None => wishes.push(Wish { at, slots: 1, charged, wait: None }),
             }
         }
+        for wish in &wishes {
+            let (lane, queue) = (wish.at.lane, wish.at.queue);
+            self.lane_mut(lane).queues[queue].pulling = true;
+            self.stand(lane, doors, now);
+        }
+        // One slot in four stays free for lanes that fill up; with few slots, none is lent.
+        let kept_back = (concurrency / 4).max(1);
+        wishes.extend(self.lend((free - granted).saturating_sub(kept_back), concurrency, doors, now));
         wishes
     }
-}
 
-impl Lane {
-    /// A lane has one pull under way at a time: its jobs do not say which pull brought them.
-    fn can_pull(&self) -> bool {
-        self.consumer == Consumer::Ready && self.pulled == 0
+    /// Lets those of `lanes` stand again that are below their cap now; says whether there were any.
+    fn stand_again(&mut self, lanes: &mut Vec<usize>, concurrency: usize, doors: &impl Doors, now: Instant) -> bool {
+        let before = lanes.len();
+        for at in std::mem::take(lanes) {
+            let Some(lane) = self.lane(at) else { continue };
+            if lane.in_flight() < self.order.in_flight_cap(lane.id, concurrency) {
+                self.stand(at, doors, now);
+            } else {
+                lanes.push(at);
+            }
+        }
+        lanes.len() < before
     }
 
-    fn available(&self) -> usize {
-        self.backlog.saturating_sub(self.running + self.elsewhere)
+    fn pulling(&mut self, wish: &Wish) {
+        self.count_asked(wish);
+        self.lane_mut(wish.at.lane).queues[wish.at.queue].pulling = true;
+    }
+
+    fn count_asked(&mut self, wish: &Wish) {
+        let lane = self.lanes[wish.at.lane].as_mut().expect("a wish is of a known lane");
+        lane.asked.add(wish.slots);
+        let queue = &mut lane.queues[wish.at.queue];
+        queue.pulled += wish.slots;
+        if let Some(gate) = queue.gate() {
+            self.gates.entry(gate.clone()).or_default().add(wish.slots);
+        }
+    }
+
+    /// Counts slots as not asked for any more.
+    fn count_back(&mut self, at: At, slots: usize) {
+        let Some(lane) = self.lane(at.lane) else { return };
+        lane.asked.sub(slots);
+        if let Some(asked) = lane.queues[at.queue].gate().and_then(|gate| self.gates.get(gate)) {
+            asked.sub(slots);
+        }
     }
 }
+
+/// What holds a started job's place in the counts until its money and permits are decided.
+pub(crate) type Entrance = Vec<Entering>;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn board(lanes: &[(&str, u64)]) -> Board {
-        let mut board = Board::default();
-        let key = |team: &str| LaneKey { class: "batch".into(), team: team.into() };
-        let lanes = lanes.iter().map(|&(team, jobs)| (key(team), jobs)).collect();
-        board.count(&Backlog { lanes }, |_| 1);
-        let open = board.take_unopened(usize::MAX);
-        open.into_iter().for_each(|at| board.opened(at, true));
-        board
-    }
-
-    #[test]
-    fn a_backlog_gets_all_slots_at_once() {
-        let mut board = board(&[("a", 1000)]);
-        assert_eq!(board.plan(8, 8, Instant::now()), [Wish { lane: 0, slots: 8, wait: None }]);
-    }
-
-    #[test]
-    fn what_a_pull_did_not_find_is_not_asked_for_again_until_doubted() {
-        let mut board = board(&[("a", 5)]);
-        board.pulling(0, 5);
-        board.returned(0, 5, true);
-        let wishes = board.plan(8, 8, Instant::now());
-        assert!(wishes.iter().all(|wish| wish.wait.is_some()), "only a long pull: {wishes:?}");
-        board.doubt();
-        assert_eq!(board.plan(8, 8, Instant::now())[0], Wish { lane: 0, slots: 5, wait: None });
-    }
-
-    #[test]
-    fn an_idle_worker_waits_on_empty_lanes_and_keeps_slots_back() {
-        let mut board = board(&[("a", 1), ("b", 1)]);
-        board.count(&Backlog::default(), |_| 1);
-        let wishes = board.plan(8, 8, Instant::now());
-        assert_eq!(wishes.len(), 2);
-        assert!(wishes.iter().all(|wish| wish.wait.is_some()));
-        assert!(wishes.iter().map(|wish| wish.slots).sum::<usize>() <= 6);
-    }
-
-    #[test]
-    fn a_single_slot_is_never_lent_away() {
-        let mut board = board(&[("a", 1), ("b", 1)]);
-        board.count(&Backlog::default(), |_| 1);
-        assert_eq!(board.plan(1, 1, Instant::now()), []);
-    }
-
-    #[test]
-    fn jobs_that_end_here_leave_the_count() {
-        let mut board = board(&[("a", 3)]);
-        board.pulling(0, 3);
-        (0..3).for_each(|_| board.started(0, Instant::now()));
-        (0..3).for_each(|_| board.ended(0, true));
-        assert!(board.plan(8, 8, Instant::now()).iter().all(|wish| wish.wait.is_some()));
-    }
-}
+mod tests;

@@ -12,24 +12,46 @@ use crate::answered;
 use crate::context::Context;
 use crate::end::{End, Outcome};
 use crate::identify::Identity;
+use crate::ledger::Money;
 use crate::reply;
 use crate::run::{Run, Unknown};
+
+/// What a run may have paid beside its attempts, and with whose money.
+#[derive(Default)]
+pub(crate) struct Paid {
+    pub(crate) unknown: Unknown,
+    pub(crate) money: Option<Money>,
+    pub(crate) downgraded_to: Option<String>,
+}
+
+/// What a run spent that does not end the job.
+#[derive(Default)]
+pub(crate) struct Spent {
+    pub(crate) attempts: Vec<AttemptRecord>,
+    pub(crate) unknown: Unknown,
+    pub(crate) money: Option<Money>,
+}
 
 /// Commits the end of a run and returns the result that the producer gets: ours, or the one that was first.
 pub(crate) async fn commit(
     delivery: &Delivery,
     identity: &Identity,
     mut run: Run,
-    mut unknown: Unknown,
     end: End,
+    paid: Paid,
     cx: &Context,
 ) -> Bytes {
     let End { mut outcome, attempts } = end;
+    let Paid { mut unknown, mut money, downgraded_to } = paid;
     // A message whose id belongs to another request is answered under an id of its own.
     if matches!(outcome, Outcome::Refused(ErrorCode::Conflict, _)) {
         run.job = own_id(delivery, &run, cx);
     }
     let mut event = event(EventKind::Result, identity, &run, attempts, cx);
+    event.downgraded_to = downgraded_to.unwrap_or_default();
+    event.hold = money.as_ref().and_then(Money::record);
+    // From the first publish on the record may be in the log, whatever we hear of it.
+    money.iter_mut().for_each(Money::goes_into_a_record);
     loop {
         (event.status, event.error_code) = (outcome.status(), outcome.error_code());
         (event.unknown_attempts, event.unknown_nanousd) = unknown.with_result(run.delivery);
@@ -45,14 +67,18 @@ pub(crate) async fn commit(
                 outcome = Outcome::Refused(ErrorCode::ResultTooLarge, message);
             }
             Commit::Lost(existing) => {
-                book_beside(&mut event, &run, unknown, &existing, cx).await;
-                if existing.digest == identity.digest.to_string() {
+                if !book_beside(&mut event, &run, unknown, &existing, cx).await {
+                    money.iter_mut().for_each(Money::is_in_no_record);
+                }
+                if existing.answers(&identity.digest) {
                     return existing.payload;
                 }
                 outcome = answered::conflict(&run.job).outcome;
                 unknown = Unknown::default();
                 run.job = own_id(delivery, &run, cx);
                 (event.kind, event.job, event.attempts) = (EventKind::Result, run.job.clone(), Vec::new());
+                // What was held is in the record beside.
+                event.hold = None;
             }
         }
     }
@@ -67,23 +93,43 @@ pub(crate) async fn journal(identity: &Identity, run: &Run, unknown: Unknown, cx
     cx.results.record(&event).await;
 }
 
-/// Books what a run spent that was not first. Killed before it: the winner, or our `started` record, counted us.
-async fn book_beside(event: &mut UsageEvent, run: &Run, unknown: Unknown, winner: &Existing, cx: &Context) {
+/// Books what a run spent before its job is parked.
+///
+/// Killed before it: the next delivery counts this one as unknown. Killed between it and the park: the same, although
+/// this record says what was spent; unknown is an upper bound, and this makes it a high one.
+pub(crate) async fn book_before_parking(identity: &Identity, run: &Run, spent: Spent, cx: &Context) {
+    let Spent { attempts, unknown, mut money } = spent;
+    if attempts.is_empty() && !unknown.journaled {
+        return;
+    }
+    let mut event = event(EventKind::Extra, identity, run, attempts, cx);
+    event.hold = money.as_ref().and_then(Money::record);
+    (event.unknown_attempts, event.unknown_nanousd) = unknown.with_extra(false);
+    money.iter_mut().for_each(Money::goes_into_a_record);
+    cx.results.record(&event).await;
+}
+
+/// Books what a run spent that was not first, and says whether there was anything. Killed before it: the winner, or our
+/// `started` record, counted us.
+async fn book_beside(event: &mut UsageEvent, run: &Run, unknown: Unknown, winner: &Existing, cx: &Context) -> bool {
     let same_message = winner.event.accepted_at == run.accepted_at && winner.event.class == run.class;
     let counted_by_winner = same_message && run.delivery == 1 && winner.event.delivery > 1;
     if event.attempts.is_empty() && !unknown.journaled {
-        return;
+        return false;
     }
     metrics::counter!("tollgate_races_lost_total").increment(1);
     event.kind = EventKind::Extra;
     (event.unknown_attempts, event.unknown_nanousd) = unknown.with_extra(counted_by_winner);
     cx.results.record(event).await;
+    true
 }
 
 /// The id of a message whose own id belongs to another request. Should even that be taken, the run's id makes it new.
 fn own_id(delivery: &Delivery, run: &Run, cx: &Context) -> JobId {
     let own = JobId::from_sequence(cx.lanes.stream_created_ns(), delivery.place.sequence);
-    if run.job == own { format!("{own}:{}", run.id).parse().expect("two short ids make an id") } else { own }
+    // A parked copy's sequence is one of another stream.
+    let taken = run.job == own || delivery.gate.is_some();
+    if taken { format!("{own}:{}", run.id).parse().expect("two short ids make an id") } else { own }
 }
 
 /// What is said of a run whatever its end; status and unknown spend are the caller's.
@@ -102,7 +148,7 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
         error_code: None,
         project: named.project,
         user: named.user,
-        key: String::new(),
+        key: identity.key().to_owned(),
         labels: named.labels,
         model_requested: named.model,
         attempts,

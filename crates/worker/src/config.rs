@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tollgate_policy::failure::Limits;
 use tollgate_providers::Caller;
+use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
+use tollgate_queue::ledger::Records;
 use tollgate_queue::state::State;
-use tollgate_queue::teams::Teams;
-use tollgate_queue::{Connection, LaneConfig, Lanes, Results, ServerClock};
+use tollgate_queue::{Connection, CrashPlan, LaneConfig, Lanes, Results, ServerClock, Wait};
+use tollgate_types::{Class, LaneKey};
 
-use crate::crash::CrashPlan;
 use crate::routes::Routes;
 
 /// What a worker is told.
@@ -29,8 +30,29 @@ pub struct Config {
     pub output_tokens_default: u64,
     /// How long jobs in flight may go on after a stop was asked for.
     pub drain: Duration,
+    /// Which lanes are served.
+    pub pool: Pool,
+    /// How long a block of money or of permits is leased; a dead worker's is back after it and a few seconds.
+    pub lease: Duration,
     /// Where the process dies on purpose; empty outside of tests.
     pub crash: CrashPlan,
+}
+
+/// Which lanes a worker serves; nothing named means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// These classes.
+    pub classes: Vec<Class>,
+    /// These teams. A pool that names teams does not answer jobs of unknown ones.
+    pub teams: Vec<String>,
+}
+
+impl Pool {
+    /// Whether a lane is served.
+    pub fn serves(&self, lane: &LaneKey) -> bool {
+        let class = self.classes.is_empty() || lane.known_class().is_some_and(|class| self.classes.contains(&class));
+        class && (self.teams.is_empty() || self.teams.contains(&lane.team))
+    }
 }
 
 impl Default for Config {
@@ -43,6 +65,8 @@ impl Default for Config {
             limits: Limits::default(),
             output_tokens_default: 16_384,
             drain: Duration::from_secs(120),
+            pool: Pool::default(),
+            lease: crate::ledger::LEASE,
             crash: CrashPlan::default(),
         }
     }
@@ -62,8 +86,14 @@ pub struct Parts {
     pub dead: DeadLetters,
     /// The broker's small state; suspects are marked there.
     pub state: State,
-    /// Who is registered.
-    pub teams: Teams,
+    /// Who is registered, and what they may.
+    pub directory: Directory,
+    /// The waiting jobs.
+    pub wait: Wait,
+    /// Account and limit records.
+    pub records: Records,
+    /// The identity of the results stream.
+    pub log: String,
     /// Which deployments serve what.
     pub routes: Routes,
     /// The way out.

@@ -1,18 +1,23 @@
 //! What every life of a worker shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tollgate_policy::estimate::OutputEstimates;
 use tollgate_providers::Caller;
+use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
-use tollgate_queue::teams::Teams;
-use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock};
+use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
 use crate::config::{Config, Parts};
+use crate::gates::Gates;
+use crate::ledger::{self, Ledger};
+use crate::limiter::{self, Limiter};
 use crate::meters::Meters;
 use crate::routes::Routes;
+use crate::running::Running;
 
 /// What every life of this worker shares.
 pub(crate) struct Context {
@@ -20,37 +25,78 @@ pub(crate) struct Context {
     pub(crate) connection: Connection,
     pub(crate) clock: ServerClock,
     pub(crate) lanes: Lanes,
+    pub(crate) wait: Wait,
     pub(crate) results: Results,
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
     pub(crate) in_flight: InFlight,
-    pub(crate) teams: Teams,
-    pub(crate) routes: Routes,
+    pub(crate) directory: Directory,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) caller: Caller,
     pub(crate) meters: Meters,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) gates: Gates,
+    /// How long answers are expected to be.
+    pub(crate) estimates: Mutex<OutputEstimates>,
+    /// What runs here, to be cancelled.
+    pub(crate) running: Running,
     /// One suspect at a time.
     pub(crate) suspect_slot: Arc<Semaphore>,
     /// Cancelled when jobs in flight must be handed back.
     pub(crate) giving_up: CancellationToken,
 }
 
+/// An answer of a model that nobody has seen yet is expected to have so many tokens.
+const ANSWER_TOKENS: u64 = 256;
+
 impl Context {
     /// Puts the parts together.
     pub(crate) fn new(config: Config, parts: Parts) -> Context {
         let process = uuid::Uuid::now_v7().simple().to_string();
+        let routes = Arc::new(parts.routes);
+        let ledger = Ledger::new(ledger::Setup {
+            records: parts.records.clone(),
+            directory: parts.directory.clone(),
+            clock: parts.clock.clone(),
+            log: parts.log,
+            process: process.clone(),
+            lease_time: config.lease,
+            crash: config.crash.clone(),
+        });
+        let limiter = Limiter::new(limiter::Setup {
+            records: parts.records,
+            directory: parts.directory.clone(),
+            clock: parts.clock.clone(),
+            process: process.clone(),
+            lease_time: config.lease,
+        });
+        let gates = Gates {
+            directory: parts.directory.clone(),
+            ledger: ledger.clone(),
+            limiter: limiter.clone(),
+            routes: routes.clone(),
+            pool: config.pool.clone(),
+        };
         Context {
-            in_flight: InFlight::new(parts.state.clone(), &config.name, &process),
-            meters: Meters::new(&parts.routes),
+            in_flight: InFlight::new(parts.state.clone(), parts.clock.clone(), &config.name, &process),
+            meters: Meters::new(&routes),
+            estimates: Mutex::new(OutputEstimates::new(ANSWER_TOKENS.min(config.output_tokens_default))),
             config,
             connection: parts.connection,
             clock: parts.clock,
             lanes: parts.lanes,
+            wait: parts.wait,
             results: parts.results,
             dead: parts.dead,
             state: parts.state,
-            teams: parts.teams,
-            routes: parts.routes,
+            directory: parts.directory,
+            routes,
             caller: parts.caller,
+            ledger,
+            limiter,
+            gates,
+            running: Running::default(),
             suspect_slot: Arc::new(Semaphore::new(1)),
             giving_up: CancellationToken::new(),
         }

@@ -4,6 +4,7 @@
 //! Nothing is pulled while the results do not answer, or after a stop was asked for.
 
 mod chores;
+mod slots;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -11,18 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tollgate_policy::order::Cost;
 use tollgate_queue::connect::Health;
 use tollgate_queue::{Arrival, Delivery, Leases, Pull, PullEvent, Settlement};
 
-use crate::board::Board;
+use crate::board::{At, Board};
 use crate::context::Context;
 use crate::intake::Intake;
-use crate::life;
+use crate::life::{self, Lived, Start};
+use crate::notes::{NOTES_MAX, Note, Notes};
 use crate::worker::{WorkerError, WorkerStatus};
 use chores::Chore;
+use slots::UseOfSlots;
 
 /// The loop and what it knows.
 pub(crate) struct Dispatcher {
@@ -33,11 +37,17 @@ pub(crate) struct Dispatcher {
     leases: Leases,
     status: watch::Sender<WorkerStatus>,
     board: Board,
-    /// The pull under way of each lane.
-    pulls: HashMap<usize, Pull>,
+    /// The pull under way of each queue, with what the order charged for each of its slots.
+    pulls: HashMap<At, (Pull, Cost)>,
     lives: JoinSet<Ended>,
+    notes: mpsc::Receiver<Note>,
+    noting: mpsc::Sender<Note>,
+    /// What moved a lane's or a gate's door: money, permits.
+    doors: [watch::Receiver<u64>; 2],
+    use_of_slots: UseOfSlots,
     chores: JoinSet<Chore>,
     counting: bool,
+    counting_parked: bool,
     /// Counts in a row that failed.
     miscounts: u32,
     /// Stray jobs are being ended.
@@ -45,6 +55,7 @@ pub(crate) struct Dispatcher {
     /// What happened while the intake was away is being looked into.
     examining: bool,
     last_count: Instant,
+    last_count_parked: Instant,
     last_doubt: Instant,
     last_plan: Instant,
     last_job: Instant,
@@ -53,9 +64,9 @@ pub(crate) struct Dispatcher {
 
 /// A life that ended.
 struct Ended {
-    lane: usize,
-    /// Whether the job left the queue; `None` after a panic.
-    settled: Option<bool>,
+    at: At,
+    /// What came of it; `None` after a panic.
+    lived: Option<Lived>,
 }
 
 /// While nothing flows: how late a team's very first job may be noticed.
@@ -75,6 +86,8 @@ impl Dispatcher {
     pub(crate) fn new(cx: Arc<Context>, intake: Intake, leases: Leases, status: watch::Sender<WorkerStatus>) -> Self {
         let now = Instant::now();
         let health = cx.connection.health();
+        let (noting, notes) = mpsc::channel(NOTES_MAX);
+        let doors = [cx.ledger.changes(), cx.limiter.changes()];
         Dispatcher {
             cx,
             intake,
@@ -84,12 +97,18 @@ impl Dispatcher {
             board: Board::default(),
             pulls: HashMap::new(),
             lives: JoinSet::new(),
+            notes,
+            noting,
+            doors,
+            use_of_slots: UseOfSlots::default(),
             chores: JoinSet::new(),
             counting: false,
+            counting_parked: false,
             miscounts: 0,
             clearing: false,
             examining: false,
             last_count: now - COUNT_IDLE,
+            last_count_parked: now - COUNT_IDLE,
             last_doubt: now,
             last_plan: now - GATHER,
             last_job: now - BUSY_FOR,
@@ -110,6 +129,7 @@ impl Dispatcher {
                     None => self.reopen(&stop).await,
                 },
                 Some(ended) = self.lives.join_next() => self.ended(ended),
+                Some(note) = self.notes.recv() => self.board.correct(note.lane, note.by),
                 Some(chore) = self.chores.join_next() => self.chore(chore),
                 _ = tick.tick() => self.tick(),
             }
@@ -135,7 +155,7 @@ impl Dispatcher {
     }
 
     fn free(&self) -> usize {
-        let asked: usize = self.pulls.values().map(|pull| pull.slots).sum();
+        let asked: usize = self.pulls.values().map(|(pull, _)| pull.slots).sum();
         self.cx.config.concurrency.saturating_sub(self.lives.len() + asked)
     }
 
@@ -147,14 +167,18 @@ impl Dispatcher {
         }
         let now = Instant::now();
         self.last_plan = now;
-        for wish in self.board.plan(free, self.cx.config.concurrency, now) {
-            let key = self.board.lane(wish.lane).key.clone();
+        if self.doors.iter().any(|door| door.has_changed().unwrap_or(false)) {
+            self.doors.iter_mut().for_each(watch::Receiver::mark_unchanged);
+            self.board.refresh(&self.cx.gates, now);
+        }
+        for wish in self.board.plan(free, self.cx.config.concurrency, &self.cx.gates, now) {
+            let Some(key) = self.board.queue(wish.at).map(|queue| queue.key.clone()) else { continue };
             match self.intake.puller.pull(&key, wish.slots, wish.wait).await {
-                Ok(pull) => {
-                    self.board.pulling(wish.lane, wish.slots);
-                    self.pulls.insert(wish.lane, pull);
+                Ok(pull) => drop(self.pulls.insert(wish.at, (pull, wish.charged))),
+                Err(error) => {
+                    tracing::warn!(%error, "pull not sent");
+                    self.board.not_sent(wish);
                 }
-                Err(error) => tracing::warn!(%error, "pull not sent"),
             }
         }
     }
@@ -162,8 +186,8 @@ impl Dispatcher {
     /// Opens the intake anew after its client ended for good; what ended it is looked for before the next pull.
     async fn reopen(&mut self, stop: &CancellationToken) {
         tracing::error!("the connection for jobs ended for good; making another");
-        for (lane, pull) in std::mem::take(&mut self.pulls) {
-            self.board.returned(lane, pull.slots, false);
+        for (at, (pull, charged)) in std::mem::take(&mut self.pulls) {
+            self.board.returned(at, pull.slots, charged, false);
         }
         loop {
             match Intake::open(&self.cx.connection, &self.cx.config.name).await {
@@ -182,64 +206,72 @@ impl Dispatcher {
         match event {
             PullEvent::Job(arrival) => {
                 self.silent_pulls = 0;
-                let Some(lane) = self.board.find(&arrival.lane) else { return };
-                if let Some(pull) = self.pulls.get_mut(&lane) {
+                let Some(at) = self.board.find(&arrival.queue) else { return };
+                let mut charged = 0;
+                if let Some((pull, each)) = self.pulls.get_mut(&at) {
+                    charged = *each;
                     pull.slots -= 1;
                     if pull.slots == 0 {
-                        self.pulls.remove(&lane);
+                        self.pulls.remove(&at);
                     }
                 }
-                self.start(lane, *arrival, draining);
+                self.start(at, charged, *arrival, draining);
             }
             PullEvent::Drained { pull } => {
                 self.over(pull, true);
             }
             PullEvent::Ended { pull, consumer_gone, reason } => {
                 tracing::debug!(reason, "pull ended");
-                let lane = self.over(pull, false);
-                if let Some(lane) = lane.filter(|_| consumer_gone) {
-                    tracing::warn!(lane = %self.board.lane(lane).key, "the lane's consumer is gone; making it again");
-                    self.board.lost_consumer(lane);
+                if let Some(at) = self.over(pull, false).filter(|_| consumer_gone) {
+                    if let Some(queue) = self.board.queue(at) {
+                        tracing::warn!(queue = %queue.key, "the queue's consumer is gone; making it again");
+                    }
+                    self.board.lost_consumer(at);
                 }
             }
         }
     }
 
-    /// Ends the pull with this number, if it is still under way, and returns its lane.
-    fn over(&mut self, id: u64, drained: bool) -> Option<usize> {
+    /// Ends the pull with this number, if it is still under way, and returns its queue.
+    fn over(&mut self, id: u64, drained: bool) -> Option<At> {
         self.silent_pulls = 0;
-        let lane = self.pulls.iter().find(|(_, pull)| pull.id == id).map(|(&lane, _)| lane)?;
-        let pull = self.pulls.remove(&lane)?;
-        self.board.returned(lane, pull.slots, drained);
-        Some(lane)
+        let at = self.pulls.iter().find(|(_, (pull, _))| pull.id == id).map(|(&at, _)| at)?;
+        let (pull, charged) = self.pulls.remove(&at)?;
+        self.board.returned(at, pull.slots, charged, drained);
+        self.board.look(at.lane, &self.cx.gates, Instant::now());
+        Some(at)
     }
 
-    fn start(&mut self, lane: usize, arrival: Arrival, draining: bool) {
+    fn start(&mut self, at: At, charged: Cost, arrival: Arrival, draining: bool) {
         let now = Instant::now();
         self.last_job = now;
-        let key = self.board.lane(lane).key.clone();
-        let Some(delivery) = Delivery::take(&self.cx.connection, &self.leases, &key, arrival) else { return };
-        self.board.started(lane, now);
+        let Some(delivery) = Delivery::take(&self.cx.connection, &self.leases, arrival) else { return };
+        let (charged, entrance) = self.board.started(at, charged, now);
+        self.board.look(at.lane, &self.cx.gates, now);
+        let start = Start { entrance, notes: Notes::new(at.lane, charged, self.noting.clone()) };
         let cx = self.cx.clone();
         self.lives.spawn(async move {
             if draining {
                 delivery.settle(Settlement::Release).await;
-                return Ended { lane, settled: Some(false) };
+                return Ended { at, lived: Some(Lived { settled: false, cost: None }) };
             }
             // A panic drops the delivery: its lease runs out and the job comes again, as after a crash.
-            let life = AssertUnwindSafe(life::live(delivery, &cx));
-            Ended { lane, settled: life.catch_unwind().await.ok() }
+            let life = AssertUnwindSafe(life::live(delivery, start, &cx));
+            Ended { at, lived: life.catch_unwind().await.ok() }
         });
     }
 
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         // Panics are caught inside, and nobody aborts a life.
-        let Ok(Ended { lane, settled }) = ended else { return };
-        if settled.is_none() {
-            tracing::error!(lane = %self.board.lane(lane).key, "a job's life panicked");
+        let Ok(Ended { at, lived }) = ended else { return };
+        if lived.is_none() {
+            let lane = self.board.lane(at.lane).map(|lane| lane.key.to_string()).unwrap_or_default();
+            tracing::error!(lane, "a job's life panicked");
             metrics::counter!("tollgate_panics_total").increment(1);
         }
-        self.board.ended(lane, settled.unwrap_or(false));
+        let Lived { settled, cost } = lived.unwrap_or(Lived { settled: false, cost: None });
+        self.board.ended(at, settled, cost);
+        self.board.look(at.lane, &self.cx.gates, Instant::now());
     }
 
     async fn drain(mut self) -> Result<(), WorkerError> {
@@ -250,7 +282,7 @@ impl Dispatcher {
         let mut gave_up = false;
         // Long pulls may still bring jobs; they are handed back until the server has let go of them.
         while !self.lives.is_empty() || !self.pulls.is_empty() {
-            let pulls_end = self.pulls.values().map(|pull| pull.until).max().unwrap_or_else(Instant::now);
+            let pulls_end = self.pulls.values().map(|(pull, _)| pull.until).max().unwrap_or_else(Instant::now);
             tokio::select! {
                 event = self.intake.puller.next(), if !self.pulls.is_empty() => match event {
                     Some(event) => self.came(event, true),
@@ -266,6 +298,9 @@ impl Dispatcher {
             }
         }
         self.cx.in_flight.leave().await;
+        // Money and permits that nobody needs any more, before their leases would end.
+        self.cx.ledger.leave().await;
+        self.cx.limiter.leave().await;
         tracing::info!("drained");
         Ok(())
     }

@@ -17,12 +17,19 @@ pub(crate) struct Identity {
     pub(crate) spec: Result<JobSpec, Rejection>,
     /// The digest of the request.
     pub(crate) digest: Digest,
+    /// The id of the API key that it came in with; empty without one.
+    key: String,
 }
 
 /// Reads a delivery. It cannot fail: what is wrong becomes the job's result.
 pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
     let made = || JobId::from_sequence(cx.lanes.stream_created_ns(), delivery.place.sequence);
-    let (job, bad_id) = match delivery.header(headers::JOB_ID) {
+    let named = match delivery.parked_job_id() {
+        // A parked copy's subject was written by us.
+        Some(id) => Some(id.as_str().to_owned()),
+        None => delivery.header(headers::JOB_ID).map(str::to_owned),
+    };
+    let (job, bad_id) = match named.as_deref() {
         None => (made(), None),
         Some(text) => match text.parse() {
             Ok(id) => (id, None),
@@ -46,7 +53,17 @@ pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
             Err(Rejection { custom_id, reply_to, ..Rejection::new(code, message) })
         }
     };
-    Identity { job, spec, digest }
+    Identity { job, spec, digest, key: key(delivery) }
+}
+
+/// The most characters of a key's id.
+const KEY_MAX: usize = 64;
+
+/// The key's id; one that is no name is none: it only tells whose budget and report the job belongs to.
+fn key(delivery: &Delivery) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let key = delivery.header(headers::KEY).unwrap_or_default();
+    if key.len() <= KEY_MAX && key.chars().all(plain) { key.to_owned() } else { String::new() }
 }
 
 impl Identity {
@@ -56,6 +73,11 @@ impl Identity {
             Ok(job) => Named::of(job),
             Err(_) => Named::default(),
         }
+    }
+
+    /// The id of the API key that the job came in with; empty without one.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The producer's own name for the request.

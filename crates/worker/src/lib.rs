@@ -1,7 +1,9 @@
 //! The worker: the life of a job, and the loop that starts lives.
 //!
 //! Start with [`life`]: the steps of one job from delivery to settlement, in order; each verb there is a module of the
-//! same name. [`dispatch`] is the loop around it, [`board`] what it pulls and why.
+//! same name. [`dispatch`] is the loop around it, [`board`] what it pulls and why. [`gates`] says which lanes and parked
+//! jobs may go: [`ledger`] keeps the money, [`limiter`] the permits. [`desk`] answers questions about jobs, [`scout`]
+//! ends those that wait in vain.
 //!
 //! Deliberately absent: who goes next and what a failure means (`policy`), how a provider is called (`providers`), how
 //! NATS works (`queue`).
@@ -13,24 +15,34 @@ mod call;
 mod commit;
 mod config;
 mod context;
-mod crash;
 mod delays;
+mod desk;
 mod dispatch;
 mod end;
+mod found;
+mod gates;
+mod hold;
+mod hopeless;
 mod identify;
 mod intake;
+mod ledger;
 mod life;
+mod limiter;
 mod meters;
+mod notes;
+mod park;
 mod reply;
 mod route;
 mod routes;
 mod run;
+mod running;
+mod scout;
 mod suspect;
 mod unreadable;
+mod verdict;
 mod worker;
 
-pub use config::{Config, Parts};
-pub use crash::CrashPlan;
-
+pub use config::{Config, Parts, Pool};
 pub use routes::{ANY, Priced, Routes};
+pub use tollgate_queue::CrashPlan;
 pub use worker::{Worker, WorkerError, WorkerStatus};

@@ -1,22 +1,33 @@
 //! The life of one job, from delivery to settlement. Read this file first.
 //!
 //! ```text
-//! deliver → identify → decode → already answered? (and noted as in flight) → admit (team, deadline, reply) → route
-//!         → suspect? → call (retry, fallback) → commit result with usage → reply → ack
+//! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
+//!         → admit (team, deadline, its time, reply) → route → hold (money, permits; a cheaper model) → suspect?
+//!         → call (retry, fallback) → commit result with usage → reply → ack
+//!                └────────────── park: a gate is closed; the job is kept behind it, then acked
 //! ```
 //!
 //! A crash at any arrow is repaired by redelivery: a job with a committed result only replays its tail (reply, ack); a
-//! job without one runs again, and what earlier deliveries may have cost is counted as unknown, never as cost.
+//! job without one runs again, and what earlier deliveries may have cost is counted as unknown, never as cost. Money
+//! that a dead worker held comes back with its lease ([`crate::ledger`]).
 
-use tollgate_queue::{Delivery, Settlement};
+use tollgate_policy::order::Cost;
+use tollgate_queue::{Delivery, Kept, Settlement};
 use tracing::Instrument;
 
 use crate::answered::Answered;
+use crate::board::Entrance;
+use crate::call::Came;
 use crate::context::Context;
 use crate::end::End;
+use crate::hold::Decision;
 use crate::identify::Identity;
+use crate::ledger::Money;
+use crate::notes::Notes;
+use crate::park::Parking;
 use crate::run::{Run, Unknown};
-use crate::{admit, answered, call, commit, identify, reply, route, suspect};
+use crate::running::Cancelled;
+use crate::{admit, answered, call, commit, hold, identify, park, reply, route, suspect};
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
 #[derive(Debug, thiserror::Error)]
@@ -24,16 +35,43 @@ pub(crate) enum Unfinished {
     /// The commit log could not be asked: running the job might pay twice.
     #[error("cannot tell whether the job has a result")]
     Lookup(#[source] tollgate_queue::ApiError),
+    /// The stream of waiting jobs could not be asked: a copy of the job may wait or run.
+    #[error("cannot tell whether the job was parked")]
+    Parked(#[source] tollgate_queue::ApiError),
+    /// The job could not be kept behind its gate.
+    #[error("cannot park the job")]
+    Park(#[source] tollgate_queue::ApiError),
+    /// No more jobs may wait behind gates: this one stays in its lane, and comes again with its lease.
+    #[error("no more jobs may be parked; raise [streams] wait_max or wait_bytes_max")]
+    NoRoom,
     /// The dead letter could not be kept.
     #[error("cannot keep the dead letter")]
     DeadLetter(#[source] tollgate_queue::ApiError),
 }
 
-/// Runs one delivery to its end and settles it, once. Returns whether the job left the queue.
+/// What the dispatcher hands to a life.
+pub(crate) struct Start {
+    /// Its place in the counts of lane and gate, until money and permits are decided.
+    pub(crate) entrance: Entrance,
+    /// What the order was charged for it, and the way to correct that.
+    pub(crate) notes: Notes,
+}
+
+/// What the dispatcher learns from a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lived {
+    /// Whether the job left its queue.
+    pub(crate) settled: bool,
+    /// What it came to in the fair order, if it was called.
+    pub(crate) cost: Option<Cost>,
+}
+
+/// Runs one delivery to its end and settles it, once.
 ///
 /// When the worker gives up its jobs, the run is dropped where it stands and the job is handed to another worker.
-pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
+pub(crate) async fn live(delivery: Delivery, start: Start, cx: &Context) -> Lived {
     let identity = identify::identify(&delivery, cx);
+    let Start { entrance, mut notes } = start;
     let span = tracing::info_span!("job", job = %identity.job, team = delivery.lane.team, class = delivery.lane.class,
         delivery = delivery.place.delivered, traceparent = delivery.traceparent());
     async {
@@ -44,7 +82,7 @@ pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
                 suspect::handed_back(&delivery.lane.team, &job, delivery.place.delivered, cx).await;
                 Settlement::Release
             }
-            outcome = run(&delivery, identity, cx) => match outcome {
+            outcome = run(&delivery, identity, entrance, &mut notes, cx) => match outcome {
                 Ok(()) => Settlement::Done,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "job not completed");
@@ -54,20 +92,32 @@ pub(crate) async fn live(delivery: Delivery, cx: &Context) -> bool {
         };
         delivery.settle(settlement).await;
         cx.config.crash.point("C10");
-        settlement == Settlement::Done
+        Lived { settled: settlement == Settlement::Done, cost: notes.cost() }
     }
     .instrument(span)
     .await
 }
 
-async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<(), Unfinished> {
+async fn run(
+    delivery: &Delivery,
+    identity: Identity,
+    entrance: Entrance,
+    notes: &mut Notes,
+    cx: &Context,
+) -> Result<(), Unfinished> {
     let run = Run::begin(delivery, identity.job.clone(), cx);
     cx.config.crash.point("C1");
+    // Before the question for a result: a cancellation is announced after its commit, so it is heard here or found there.
+    let cancelled = cx.running.enter(&run.team, &run.job);
+
+    // Before the question for a result: a copy that is gone by now has its result by now.
+    if run.redelivered() && park::has_another_copy(delivery, &identity, cx).await.map_err(Unfinished::Parked)? {
+        return Ok(());
+    }
 
     // Before anything that could cost: an id that has its result gets that result again, and that this job is in
     // flight is kept where a crash cannot reach it. Both questions go out at once.
-    let (looked, _entry) =
-        tokio::join!(answered::look(&identity, run, cx), cx.in_flight.enter(delivery.place.sequence));
+    let (looked, _entry) = tokio::join!(answered::look(&identity, run, cx), cx.in_flight.enter(&delivery.place));
     let run = match looked? {
         Answered::No(run) => run,
         Answered::Same(existing) => {
@@ -79,8 +129,30 @@ async fn run(delivery: &Delivery, identity: Identity, cx: &Context) -> Result<()
     };
 
     cx.config.crash.point("C2");
-    let work = work(delivery, &identity, &run, cx).await;
-    finish(delivery, &identity, run, work, cx).await
+    let done = work(delivery, &identity, &run, (entrance, notes, &cancelled), cx).await;
+    match done {
+        Done::Work(work) => finish(delivery, &identity, run, work, cx).await,
+        Done::Park(parking, spent) => {
+            // What was spent on the way is booked before the job leaves our hands.
+            commit::book_before_parking(&identity, &run, spent, cx).await;
+            match park::park(delivery, &identity, &run, parking, cx).await.map_err(Unfinished::Park)? {
+                Kept::New | Kept::Already => Ok(()),
+                Kept::NoRoom => Err(Unfinished::NoRoom),
+                Kept::Conflict => {
+                    let conflict = Work::only(answered::conflict(&run.job));
+                    finish(delivery, &identity, run, conflict, cx).await
+                }
+            }
+        }
+    }
+}
+
+/// What the steps before the commit came to.
+enum Done {
+    /// This is the job's end.
+    Work(Work),
+    /// It waits; what was spent on the way.
+    Park(Parking, commit::Spent),
 }
 
 /// What came of the steps before the commit.
@@ -89,37 +161,64 @@ struct Work {
     unknown: Unknown,
     /// Held until the commit: what an answer does to the worker that commits it counts too.
     slot: suspect::Slot,
+    money: Option<Money>,
+    downgraded_to: Option<String>,
 }
 
 impl Work {
     /// An end before anything could have been paid, on any delivery.
     fn only(end: End) -> Work {
-        Work { end, unknown: Unknown::default(), slot: None }
+        Work::unpaid(end, Unknown::default())
+    }
+
+    /// An end at which this run paid nothing; earlier deliveries may have.
+    fn unpaid(end: End, unknown: Unknown) -> Work {
+        Work { end, unknown, slot: None, money: None, downgraded_to: None }
     }
 }
 
-/// Everything between "it has no result" and "this is its end".
-async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context) -> Work {
+/// Everything between "it has no result" and "this is its end", or "it must wait".
+async fn work(
+    delivery: &Delivery,
+    identity: &Identity,
+    run: &Run,
+    (entrance, notes, cancelled): (Entrance, &mut Notes, &Cancelled),
+    cx: &Context,
+) -> Done {
     let job = match &identity.spec {
         Ok(job) => job,
-        Err(rejection) => return Work::only(rejection.clone().into()),
+        Err(rejection) => return Done::Work(Work::only(rejection.clone().into())),
     };
     if let Err(end) = admit::admit(job, run, cx) {
-        return Work::only(end);
+        return Done::Work(Work::only(end));
+    }
+    if let Some(at) = admit::its_time(job, delivery, cx) {
+        return Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default());
     }
     let route = match route::route(job, cx) {
         Ok(route) => route,
-        Err(end) => return Work::only(end),
+        Err(end) => return Done::Work(Work::only(end)),
     };
+    if let Some(parking) = park::behind_a_pause(&job.request.model, cx) {
+        return Done::Park(parking, commit::Spent::default());
+    }
     let mut unknown = Unknown { callable: true, bound: route.bound, journaled: false };
     if admit::expired(job, cx) {
-        return Work { end: admit::expiry(job), unknown, slot: None };
+        return Done::Work(Work::unpaid(admit::expiry(job), unknown));
     }
+    let mut held = match hold::hold(job, identity.key(), run, route, cx).await {
+        Decision::Go(held) => *held,
+        Decision::Park(parking) => return Done::Park(parking, commit::Spent::default()),
+        Decision::End(end) => return Done::Work(Work::unpaid(end, unknown)),
+    };
+    // Lane and gate know of it now: others may be asked for.
+    drop(entrance);
+    notes.expected(held.expected.cost());
 
     // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.
     let slot = match suspect::guard(run, cx).await {
         Ok(slot) => slot,
-        Err(end) => return Work { end, unknown, slot: None },
+        Err(end) => return Done::Work(Work::unpaid(end, unknown)),
     };
 
     // A first delivery that dies is counted by the next; a later one counts itself before it pays.
@@ -129,9 +228,19 @@ async fn work(delivery: &Delivery, identity: &Identity, run: &Run, cx: &Context)
         unknown.journaled = true;
     }
     cx.config.crash.point("C4");
-    let end = call::call(delivery, job, run, &route, cx).await;
+    let came = call::call(delivery, job, run, &mut held, cancelled, cx).await;
     cx.config.crash.point("C5");
-    Work { end, unknown, slot }
+    notes.used(came.attempts());
+    let hold::Held { money, downgraded_to, passes, .. } = held;
+    let tokens = came.attempts().iter().map(|attempt| attempt.tokens.total()).sum();
+    passes.into_iter().for_each(|pass| pass.used(tokens));
+    match came {
+        Came::End(end) => Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to }),
+        Came::Park(parking, attempts) => {
+            suspect::survived(slot, &run.team, &run.job, cx).await;
+            Done::Park(parking, commit::Spent { attempts, unknown, money: Some(money) })
+        }
+    }
 }
 
 /// The tail: commit, copy, and only then may the delivery be acked.
@@ -139,13 +248,14 @@ async fn finish(
     delivery: &Delivery,
     identity: &Identity,
     run: Run,
-    Work { end, unknown, slot }: Work,
+    Work { end, unknown, slot, money, downgraded_to }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
-    let committed = commit::commit(delivery, identity, run, unknown, end, cx).await;
+    let paid = commit::Paid { unknown, money, downgraded_to };
+    let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
     cx.config.crash.point("C6");
     suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;
     reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;

@@ -13,11 +13,17 @@ pub(crate) struct Route {
     pub(crate) deployments: Vec<Priced>,
     /// The most that one run can cost: every allowed attempt at the dearest deployment.
     pub(crate) bound: NanoUsd,
+    /// The most that one call can cost, at the dearest deployment: what is held.
+    pub(crate) bound_of_one: NanoUsd,
 }
 
 /// Finds the way, or says how the job ends.
 pub(crate) fn route(job: &JobSpec, cx: &Context) -> Result<Route, End> {
-    let model = &job.request.model;
+    by_model(&job.request.model, job, cx)
+}
+
+/// Finds the way by a model, which may be another than the job asked for.
+pub(crate) fn by_model(model: &str, job: &JobSpec, cx: &Context) -> Result<Route, End> {
     let serving = cx.routes.of(model);
     if serving.is_empty() {
         let known: Vec<&str> = cx.routes.names().take(20).collect();
@@ -32,9 +38,9 @@ pub(crate) fn route(job: &JobSpec, cx: &Context) -> Result<Route, End> {
         );
         return Err(End::refused(ErrorCode::UnpricedModel, message));
     }
-    let bound = deployments.iter().map(|priced| bound(job, priced)).max().unwrap_or_default();
+    let bound_of_one = deployments.iter().map(|priced| bound(job, priced)).max().unwrap_or_default();
     let attempts = i64::from(cx.config.limits.attempts_total);
-    Ok(Route { deployments, bound: NanoUsd(bound.0.saturating_mul(attempts)) })
+    Ok(Route { deployments, bound: NanoUsd(bound_of_one.0.saturating_mul(attempts)), bound_of_one })
 }
 
 /// The most that one call can cost.

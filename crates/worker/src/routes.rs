@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tollgate_policy::price::Price;
 use tollgate_providers::Deployment;
+use tollgate_types::{Gate, Limits};
 
 /// A deployment with its price.
 #[derive(Clone, Debug)]
@@ -15,23 +16,36 @@ pub struct Priced {
     pub price: Option<Arc<Price>>,
     /// The most answer tokens that the model can give, where a job names no limit.
     pub output_tokens_max: u64,
+    /// How fast it may be called, by all workers together.
+    pub limits: Limits,
 }
 
 /// The deployments of every model name, in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     models: BTreeMap<String, Vec<Priced>>,
+    /// The names by the digests that stand in gates.
+    digests: BTreeMap<String, String>,
 }
 
 impl Routes {
     /// Adds a deployment behind those that a model already has.
     pub fn add(&mut self, model: impl Into<String>, deployment: Priced) {
-        self.models.entry(model.into()).or_default().push(deployment);
+        let model = model.into();
+        if let Gate::Model(digest) = Gate::of_model(&model) {
+            self.digests.insert(digest, model.clone());
+        }
+        self.models.entry(model).or_default().push(deployment);
     }
 
     /// The deployments of a model; empty if nobody serves it.
     pub fn of(&self, model: &str) -> &[Priced] {
         self.models.get(model).or_else(|| self.models.get(ANY)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The deployments behind the gate of a model, by the digest of its name; empty if nobody serves such a model.
+    pub fn of_digest(&self, digest: &str) -> &[Priced] {
+        self.of(self.digests.get(digest).map_or(ANY, String::as_str))
     }
 
     /// The operator's names of all providers that are called.

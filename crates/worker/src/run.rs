@@ -30,13 +30,14 @@ pub(crate) struct Run {
 impl Run {
     /// Starts the clock of a run.
     pub(crate) fn begin(delivery: &Delivery, job: JobId, cx: &Context) -> Run {
-        let was_in_flight = cx.in_flight.was_in_flight(delivery.place.sequence);
+        let was_in_flight = cx.in_flight.was_in_flight(&delivery.place);
+        let delivered = delivery.place.delivered.max(1 + u64::from(was_in_flight));
         Run {
             id: uuid::Uuid::now_v7().simple().to_string(),
             job,
             class: delivery.lane.class.clone(),
             team: delivery.lane.team.clone(),
-            delivery: delivery.place.delivered.max(1 + u64::from(was_in_flight)),
+            delivery: delivery.carried_deliveries() + delivered,
             accepted_at: delivery.place.accepted_at,
             started_at: cx.clock.now(),
             started: Instant::now(),

@@ -1,4 +1,5 @@
-//! A worker: the dispatcher and its two companions, which renew leases and follow the teams.
+//! A worker: the dispatcher and its companions, which renew leases, keep blocks of money and permits, follow what is
+//! configured, and answer questions.
 
 use std::sync::Arc;
 
@@ -9,8 +10,10 @@ use tollgate_queue::connect::ConnectFailure;
 
 use crate::config::{Config, Parts};
 use crate::context::Context;
+use crate::desk::Desk;
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
+use crate::scout::Scout;
 
 /// How a worker is doing, for readiness and dashboards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,13 +67,20 @@ impl Worker {
         let Worker { cx, leases, status } = self;
         let intake = Intake::open(&cx.connection, &cx.config.name).await?;
         let ack_wait = cx.config.lanes.ack_wait;
-        let (keeper, connection, teams) = (leases.clone(), cx.connection.clone(), cx.teams.clone());
+        let (keeper, connection, directory) = (leases.clone(), cx.connection.clone(), cx.directory.clone());
+        let (ledger, limiter) = (cx.ledger.clone(), cx.limiter.clone());
+        let (desk, scout) = (Desk::new(cx.clone()), Scout::new(cx.clone()));
         let dispatcher = Dispatcher::new(cx, intake, leases, status);
-        // The two companions never end by themselves; dropping them ends them.
+        let working = async { tokio::join!(dispatcher.run(stop.clone()), scout.run(stop.clone())).0 };
+        // The companions never end by themselves; dropping them ends them.
         tokio::select! {
-            outcome = dispatcher.run(stop) => outcome,
+            outcome = working => outcome,
             () = keeper.keep(&connection, ack_wait) => unreachable!("leases are kept for ever"),
-            () = teams.follow() => unreachable!("teams are followed for ever"),
+            () = directory.follow() => unreachable!("the directory is followed for ever"),
+            () = ledger.clone().follow() => unreachable!("accounts are followed for ever"),
+            () = ledger.keep() => unreachable!("blocks are kept for ever"),
+            () = limiter.keep() => unreachable!("permits are kept for ever"),
+            () = desk.answer() => unreachable!("questions are answered for ever"),
         }
     }
 }

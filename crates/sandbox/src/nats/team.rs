@@ -108,12 +108,14 @@ impl TeamAccount {
         ]
     }
 
-    /// What it hears: results, tokens while they stream, replies to subjects of its own choice, replies to its inbox.
-    fn streams(&self) -> [String; 4] {
+    /// What it hears: results, tokens while they stream, alerts of its budgets, replies to subjects of its own choice,
+    /// replies to its inbox.
+    fn streams(&self) -> [String; 5] {
         let team = &self.name;
         [
             format!("tollgate.results.{team}.>"),
             format!("tollgate.stream.{team}.>"),
+            format!("tollgate.alert.{team}.>"),
             format!("reply.{team}.>"),
             format!("_INBOX_{team}.>"),
         ]

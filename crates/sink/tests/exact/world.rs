@@ -70,7 +70,13 @@ impl Drop for Running {
 
 pub(crate) fn limits() -> Limits {
     const MIB: i64 = 1 << 20;
-    Limits { jobs_bytes_max: 64 * MIB, results_bytes_max: 64 * MIB, dead_bytes_max: 8 * MIB, ..Limits::default() }
+    Limits {
+        jobs_bytes_max: 64 * MIB,
+        wait_bytes_max: 64 * MIB,
+        results_bytes_max: 64 * MIB,
+        dead_bytes_max: 8 * MIB,
+        ..Limits::default()
+    }
 }
 
 pub(crate) async fn wait_until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {

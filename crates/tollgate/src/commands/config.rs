@@ -1,8 +1,9 @@
-//! `config`: check it, show what holds and why, print a sample.
+//! `config`: check it, show what holds and why, print a sample, apply what belongs to the running system.
 
-use super::Cx;
+use super::{Cx, apply};
 use crate::config::{SAMPLE, build, load, show};
 use crate::exit::{Code, Failure, Outcome};
+use crate::live::{By, Operator};
 use crate::output;
 
 /// The flags.
@@ -20,14 +21,22 @@ enum Command {
     Show,
     /// Print a file with every key
     Example,
+    /// Bring teams, budgets, limits and class weights to what the file says, on the running system
+    Apply {
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        by: By,
+    },
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Everything that is wrong with the configuration.
-pub fn run(args: &Args, cx: &Cx) -> Outcome {
-    match args.command {
+/// Everything that is wrong with the configuration; for `apply` also that NATS cannot be reached.
+pub async fn run(args: &Args, cx: &Cx) -> Outcome {
+    match &args.command {
         Command::Check => check(cx),
         Command::Show => {
             let shown = show::show(&cx.load()?);
@@ -38,6 +47,19 @@ pub fn run(args: &Args, cx: &Cx) -> Outcome {
         }
         Command::Example => {
             cx.output.text(SAMPLE.trim_end())?;
+            Ok(Code::Ok)
+        }
+        Command::Apply { dry_run, by } => {
+            crate::telemetry::init_quiet(&cx.env);
+            let (operator, loaded) = Operator::open(cx, by, "tollgate config apply").await?;
+            let steps = match dry_run {
+                true => apply::would_apply(Some(&operator.directory), &loaded.config).await?,
+                false => apply::apply(&operator, &loaded.config, "config apply").await?,
+            };
+            if steps.is_empty() {
+                output::say("the file names no team and nothing about the organisation");
+            }
+            apply::print(&steps, cx)?;
             Ok(Code::Ok)
         }
     }

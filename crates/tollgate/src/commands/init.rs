@@ -1,17 +1,16 @@
-//! `init`: streams, buckets, tables and teams, as the configuration wants them. It may run at any time, any number of
+//! `init`: streams, buckets, tables, teams and what holds for all, as the configuration wants them. It may run at any time, any number of
 //! times.
 
 use async_nats::jetstream;
-use serde::Serialize;
 use tollgate_queue::streams::{self, Change, InitError, Planned};
-use tollgate_queue::teams::{TeamRecord, Teams};
-use tollgate_types::Team;
 use tollgate_usage::{Schema, SchemaError};
 
 use super::Cx;
+use super::apply::{self, Step};
 use crate::config::{Config, build};
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
+use crate::live::{By, Operator};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -22,22 +21,11 @@ pub struct Args {
     /// Leave ClickHouse alone
     #[arg(long)]
     skip_clickhouse: bool,
+    #[command(flatten)]
+    by: By,
 }
 
-/// What was done to one thing.
-#[derive(Debug, Serialize)]
-struct Step {
-    kind: &'static str,
-    name: String,
-    change: &'static str,
-    detail: String,
-}
-
-impl Step {
-    fn new(kind: &'static str, name: impl Into<String>, change: &'static str, detail: impl Into<String>) -> Self {
-        Step { kind, name: name.into(), change, detail: detail.into() }
-    }
-}
+const NAME: &str = "tollgate init";
 
 /// Runs the command.
 ///
@@ -47,16 +35,20 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
     let loaded = cx.load()?;
     let config = &loaded.config;
-    let connection = connect::nats(config, "tollgate init").await?;
+    let connection = connect::nats(config, NAME).await?;
     let context = connect::jetstream(&connection);
     let mut steps =
         if args.dry_run { would_ensure(&context, config).await? } else { streams(&context, config).await? };
     if !args.skip_clickhouse {
         steps.push(tables(config, args.dry_run).await?);
     }
-    steps.extend(teams(&context, config, args.dry_run).await?);
-    let row = |s: &Step| vec![s.kind.to_owned(), s.name.clone(), s.change.to_owned(), s.detail.clone()];
-    cx.output.records(&steps, &["kind", "name", "change", "detail"], row)?;
+    // Last: the streams are there now, for the audit too.
+    steps.extend(if args.dry_run {
+        apply::would_apply(connect::directory(&context).await.ok().as_ref(), config).await?
+    } else {
+        apply::apply(&Operator::connect(config, cx, &args.by, NAME).await?, config, "init").await?
+    });
+    apply::print(&steps, cx)?;
     Ok(Code::Ok)
 }
 
@@ -117,31 +109,4 @@ async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
     })?;
     let change = if applied == 0 { "unchanged" } else { "updated" };
     Ok(Step::new("schema", store.database(), change, version))
-}
-
-async fn teams(context: &jetstream::Context, config: &Config, dry_run: bool) -> Result<Vec<Step>, Failure> {
-    let failed = |error| Failure::new(Code::Nats, "the teams are not registered").because(&error);
-    let teams = match Teams::open(context).await {
-        Ok(teams) => Some(teams),
-        // Before the first `init` there is no bucket yet.
-        Err(_) if dry_run => None,
-        Err(error) => return Err(failed(error)),
-    };
-    let mut steps = Vec::new();
-    for (name, settings) in &config.teams {
-        let known = teams.as_ref().and_then(|teams| teams.record(name));
-        let wanted = TeamRecord { weight: settings.weight };
-        let weight = format!("weight {}", wanted.weight);
-        let (change, would) = match &known {
-            Some(known) if *known == wanted => ("unchanged", "unchanged"),
-            Some(_) => ("updated", "would be updated"),
-            None => ("created", "would be created"),
-        };
-        if let (false, Some(teams)) = (dry_run || change == "unchanged", &teams) {
-            let team: Team = name.parse().expect("checked when it was loaded");
-            teams.put(&team, &wanted).await.map_err(failed)?;
-        }
-        steps.push(Step::new("team", name, if dry_run { would } else { change }, weight));
-    }
-    Ok(steps)
 }

@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+pub mod apply;
+pub mod budget;
 pub mod config;
 pub mod dead;
 pub mod demo;
@@ -8,6 +10,8 @@ pub mod doctor;
 pub mod embedded_clickhouse;
 pub mod init;
 pub mod job;
+pub mod ledger;
+pub mod queue;
 pub mod reconcile;
 pub mod serve;
 pub mod sim_provider;

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use tollgate_types::{Class, Team};
+
 use super::Cx;
 use crate::exit::Outcome;
 use crate::serve::{Role, serve};
@@ -19,6 +21,15 @@ pub struct Args {
     /// The worker's name in results and logs; unique
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Serve these classes alone, comma separated
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    classes: Option<Vec<Class>>,
+    /// Serve these teams alone, comma separated
+    #[arg(long, value_name = "TEAM", value_delimiter = ',')]
+    teams: Option<Vec<Team>>,
+    /// The most jobs in flight
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
 }
 
 /// Runs the broker until a signal, or until something that must run ends.
@@ -28,6 +39,9 @@ pub struct Args {
 pub async fn run(args: Args, mut cx: Cx) -> Outcome {
     cx.overrides.listen = args.listen;
     cx.overrides.name = args.name;
+    cx.overrides.classes = args.classes;
+    cx.overrides.teams = args.teams;
+    cx.overrides.concurrency = args.concurrency;
     let loaded = cx.load()?;
     telemetry::init(&loaded.config.telemetry);
     serve(&loaded, &args.roles).await

@@ -62,7 +62,11 @@ pub fn now() -> UnixMillis {
     OffsetDateTime::now_utc().into()
 }
 
-fn point(text: &str) -> Result<UnixMillis, String> {
+/// Reads a day or a time.
+///
+/// # Errors
+/// Says what is expected instead.
+pub(super) fn point(text: &str) -> Result<UnixMillis, String> {
     let midnight = format!("{text}T00:00:00Z");
     let read = OffsetDateTime::parse(text, &Rfc3339).or_else(|_| OffsetDateTime::parse(&midnight, &Rfc3339));
     read.map(UnixMillis::from).map_err(|_| format!("'{text}' is not a time such as 2026-12-01 or 2026-12-01T10:00:00Z"))

@@ -8,11 +8,12 @@ use tollgate_providers::keys::{ApiKey, KeySource};
 use tollgate_providers::{CallerOptions, Deployment, Timeouts, Vendor};
 use tollgate_queue::streams::Limits;
 use tollgate_queue::{LaneConfig, NatsConfig};
+use tollgate_settler::SettlerConfig;
 use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
-use tollgate_worker::{Priced, Routes};
+use tollgate_worker::{Pool, Priced, Routes};
 
-use super::sections::{Config, Key, Model, OPENAI_URL, Price, Provider};
+use super::sections::{self, Config, Key, Model, OPENAI_URL, Price, Provider};
 use super::{Origin, Problem, models};
 use crate::env::Env;
 
@@ -42,6 +43,8 @@ pub fn limits(config: &Config) -> Limits {
         replicas: streams.replicas,
         jobs_bytes_max: streams.jobs_bytes_max.signed(),
         jobs_max: count(streams.jobs_max),
+        wait_bytes_max: streams.wait_bytes_max.signed(),
+        wait_max: count(streams.wait_max),
         results_bytes_max: streams.results_bytes_max.signed(),
         results_max: count(streams.results_max),
         results_age_max: streams.results_age_max.0,
@@ -78,6 +81,8 @@ pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
         },
         output_tokens_default: worker.output_tokens_default,
         drain: worker.drain.0,
+        pool: Pool { classes: worker.classes.clone(), teams: worker.teams.iter().map(ToString::to_string).collect() },
+        lease: worker.lease.0,
         ..tollgate_worker::Config::default()
     }
 }
@@ -101,6 +106,12 @@ pub fn sink(config: &Config, name: &str) -> SinkConfig {
         shutdown_grace: sink.shutdown_grace.0,
         ..SinkConfig::new(name)
     }
+}
+
+/// How spend goes into the accounts, by a settler of that name.
+pub fn settler(config: &Config, name: &str) -> SettlerConfig {
+    let settler = &config.settler;
+    SettlerConfig { lease: settler.lease.0, batch_wait: settler.batch_wait.0, ..SettlerConfig::new(name) }
 }
 
 /// The way out to the providers.
@@ -231,7 +242,8 @@ impl Build<'_> {
         let config = self.config;
         for (name, provider) in &config.providers {
             for model in served_as(provider).into_iter().flat_map(models::of_vendor) {
-                self.add(model, name, provider, model, &Model::default());
+                let served = sections::Deployment { provider: name.clone(), model: model.into(), ..Default::default() };
+                self.add(model, &served, provider, &Model::default());
             }
         }
     }
@@ -239,21 +251,27 @@ impl Build<'_> {
     fn named_models(&mut self) {
         let config = self.config;
         for (alias, model) in &config.models {
-            for deployment in &model.deployments {
-                let provider = config.providers.get(&deployment.provider).expect("checked when it was loaded");
-                self.add(alias, &deployment.provider, provider, &deployment.model, model);
+            for served in &model.deployments {
+                let provider = config.providers.get(&served.provider).expect("checked when it was loaded");
+                self.add(alias, served, provider, model);
             }
         }
     }
 
-    fn add(&mut self, alias: &str, name: &str, provider: &Provider, model: &str, settings: &Model) {
+    fn add(&mut self, alias: &str, served: &sections::Deployment, provider: &Provider, settings: &Model) {
+        let (name, model) = (served.provider.as_str(), served.model.as_str());
         let own = settings.price.as_ref().map(|own| price(own).expect("checked when it was loaded"));
         let free = provider.free.then(Rates::free);
         let rates = own.or(free).or_else(|| list_price(&self.book, name, provider, model));
         let key = self.keys.get(name).cloned().flatten();
         let deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
         let output_tokens_max = settings.output_tokens_max.unwrap_or(self.config.worker.output_tokens_default);
-        let priced = Priced { deployment: Arc::new(deployment), price: rates.map(Arc::new), output_tokens_max };
+        let priced = Priced {
+            deployment: Arc::new(deployment),
+            price: rates.map(Arc::new),
+            output_tokens_max,
+            limits: served.limits(),
+        };
         self.routes.add(alias, priced);
     }
 }

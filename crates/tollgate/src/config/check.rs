@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tollgate_types::Team;
 use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
@@ -10,6 +9,10 @@ use super::models;
 use super::sections::{Config, Key};
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
+
+mod teams;
+
+pub use teams::Served;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -27,10 +30,13 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.streams();
     checker.clickhouse();
     checker.worker();
+    checker.settler();
     checker.sink();
+    checker.alerts();
     checker.telemetry();
     checker.providers();
     checker.models();
+    checker.organisation();
     checker.teams();
     checker.found
 }
@@ -119,9 +125,11 @@ impl Checker<'_> {
         }
         const MIB: u64 = 1 << 20;
         self.size("streams.jobs_bytes_max", streams.jobs_bytes_max, MIB);
+        self.size("streams.wait_bytes_max", streams.wait_bytes_max, MIB);
         self.size("streams.results_bytes_max", streams.results_bytes_max, MIB);
         self.size("streams.dead_bytes_max", streams.dead_bytes_max, MIB);
         self.number("streams.jobs_max", streams.jobs_max, 1, i64::MAX as u64);
+        self.number("streams.wait_max", streams.wait_max, 1, i64::MAX as u64);
         self.number("streams.results_max", streams.results_max, 1, i64::MAX as u64);
         // A resubmitted id is answered from the results once the duplicate window is over.
         self.period("streams.results_age_max", streams.results_age_max, HOUR, 3650 * DAY);
@@ -149,6 +157,7 @@ impl Checker<'_> {
     fn worker(&mut self) {
         let worker = &self.config.worker;
         self.number("worker.concurrency", worker.concurrency, 1, 100_000);
+        self.period("worker.lease", worker.lease, SECOND, 10 * MINUTE);
         self.period("worker.ack_wait", worker.ack_wait, 2 * SECOND, 10 * MINUTE);
         self.number("worker.lane_in_flight_max", worker.lane_in_flight_max, 1, 10_000_000);
         self.period("worker.lane_idle_max", worker.lane_idle_max, MINUTE, 365 * DAY);
@@ -161,6 +170,21 @@ impl Checker<'_> {
         self.period("worker.drain", worker.drain, Duration::ZERO, HOUR);
         if worker.name.as_deref().is_some_and(|name| name.is_empty() || name.len() > 64) {
             self.problem("worker.name", "a name has 1 to 64 characters");
+        }
+    }
+
+    fn settler(&mut self) {
+        let settler = &self.config.settler;
+        self.period("settler.lease", settler.lease, SECOND, 10 * MINUTE);
+        self.period("settler.batch_wait", settler.batch_wait, Duration::ZERO, 10 * SECOND);
+    }
+
+    fn alerts(&mut self) {
+        let Some(webhook) = &self.config.alerts.webhook else { return };
+        // The address may carry a key, so no message repeats it.
+        let address = reqwest::Url::parse(webhook.expose());
+        if !address.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            self.problem("alerts.webhook", "this is not an address such as https://hooks.example.com/tollgate");
         }
     }
 
@@ -224,6 +248,7 @@ impl Checker<'_> {
             }
             for (at, deployment) in model.deployments.iter().enumerate() {
                 let key = |field: &str| format!("models.{alias}.deployments.{at}.{field}");
+                self.limits(&format!("models.{alias}.deployments.{at}"), &deployment.limits());
                 if deployment.model.is_empty() {
                     self.problem(key("model"), "the provider's own name of the model is missing");
                 }
@@ -254,15 +279,6 @@ impl Checker<'_> {
                     "it serves nothing: there is no [models], and prices_as names no vendor whose models it has";
                 self.warning(format!("providers.{name}"), reason);
             }
-        }
-    }
-
-    fn teams(&mut self) {
-        for (name, team) in &self.config.teams {
-            if let Err(error) = name.parse::<Team>() {
-                self.problem(format!("teams.{name}"), format!("this is not the name of a team: {error}"));
-            }
-            self.number(&format!("teams.{name}.weight"), team.weight, 1, 1000);
         }
     }
 }

@@ -74,9 +74,21 @@ fn note_lines(table: &DeTable<'_>, prefix: &str, text: &str, origins: &mut Origi
     for (key, value) in table {
         let path = joined(prefix, key.get_ref());
         origins.insert(path.clone(), Origin::File(line_of(text, key.span().start)));
-        if let DeValue::Table(inner) = value.get_ref() {
-            note_lines(inner, &path, text, origins);
+        note_inner(value.get_ref(), &path, text, origins);
+    }
+}
+
+fn note_inner(value: &DeValue<'_>, path: &str, text: &str, origins: &mut Origins) {
+    match value {
+        DeValue::Table(inner) => note_lines(inner, path, text, origins),
+        DeValue::Array(values) => {
+            for (at, value) in values.iter().enumerate() {
+                let path = format!("{path}.{at}");
+                origins.insert(path.clone(), Origin::File(line_of(text, value.span().start)));
+                note_inner(value.get_ref(), &path, text, origins);
+            }
         }
+        _ => {}
     }
 }
 
@@ -133,15 +145,25 @@ fn inside(value: &DeValue<'_>, place: &Range<usize>) -> Option<Vec<String>> {
     }
 }
 
-/// Takes an entry out; an item of an array goes as the whole array, so that no other item takes its place.
+/// Takes an entry out. A key of a table in an array goes alone; an item itself goes as the whole array, so that no other
+/// item takes its place.
 fn remove(table: &mut DeTable<'_>, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     let Some(key) = table.keys().find(|key| key.get_ref() == first).cloned() else { return false };
-    if let Some(DeValue::Table(inner)) = table.get_mut(&key).map(Spanned::get_mut)
-        && !rest.is_empty()
-        && remove(inner, rest)
-    {
+    let value = table.get_mut(&key).map(Spanned::get_mut);
+    if value.is_some_and(|value| remove_inside(value, rest)) {
         return true;
     }
     table.remove(&key).is_some()
+}
+
+fn remove_inside(value: &mut DeValue<'_>, path: &[String]) -> bool {
+    match (value, path) {
+        (DeValue::Table(inner), [_, ..]) => remove(inner, path),
+        (DeValue::Array(values), [at, rest @ ..]) => {
+            let item = at.parse::<usize>().ok().and_then(|at| values.get_mut(at));
+            item.is_some_and(|item| remove_inside(item.get_mut(), rest))
+        }
+        _ => false,
+    }
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tollgate_types::{Class, Team};
+
 use super::sections::{Config, Nats};
 use super::values::Secret;
 use super::{Origin, Origins, Problem, context};
@@ -35,6 +37,15 @@ pub struct Overrides {
     /// The worker's name; a flag of `serve`.
     #[arg(skip)]
     pub name: Option<String>,
+    /// The classes that the worker serves; a flag of `serve`.
+    #[arg(skip)]
+    pub classes: Option<Vec<Class>>,
+    /// The teams that it serves; a flag of `serve`.
+    #[arg(skip)]
+    pub teams: Option<Vec<Team>>,
+    /// Its jobs in flight; a flag of `serve`.
+    #[arg(skip)]
+    pub concurrency: Option<usize>,
 }
 
 /// Lays everything over the file, the weakest first.
@@ -135,6 +146,9 @@ impl Layer<'_> {
         self.flag("clickhouse.url", "--clickhouse-url", flags.clickhouse_url, |c, v| c.clickhouse.url = v);
         self.flag("http.listen", "--listen", flags.listen, |c, v| c.http.listen = v);
         self.flag("worker.name", "--name", flags.name, |c, v| c.worker.name = Some(v));
+        self.flag("worker.classes", "--classes", flags.classes, |c, v| c.worker.classes = v);
+        self.flag("worker.teams", "--teams", flags.teams, |c, v| c.worker.teams = v);
+        self.flag("worker.concurrency", "--concurrency", flags.concurrency, |c, v| c.worker.concurrency = v);
     }
 
     fn flag<T>(&mut self, key: &str, flag: &'static str, value: Option<T>, set: fn(&mut Config, T)) {

@@ -6,7 +6,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use tollgate_types::{Class, Limits};
+
 use super::values::{Decimal, Period, Secret, Size};
+
+mod teams;
+
+pub use teams::{Budget, Organisation, Team};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -20,8 +26,12 @@ pub struct Config {
     pub clickhouse: ClickHouse,
     /// How jobs are run.
     pub worker: Worker,
+    /// How spend goes into the accounts.
+    pub settler: Settler,
     /// How the log goes into ClickHouse.
     pub sink: Sink,
+    /// Where alerts go beside their subject.
+    pub alerts: Alerts,
     /// Probes and metrics.
     pub http: Http,
     /// Logs.
@@ -30,7 +40,9 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// What serves a model name; without any, every priced model of each provider is served by its own name.
     pub models: BTreeMap<String, Model>,
-    /// The teams that `init` registers.
+    /// What holds for everybody together, as `init` and `config apply` write it.
+    pub organisation: Organisation,
+    /// The teams that `init` and `config apply` register.
     pub teams: BTreeMap<String, Team>,
 }
 
@@ -93,6 +105,10 @@ pub struct Streams {
     pub jobs_bytes_max: Size,
     /// Most waiting jobs.
     pub jobs_max: u64,
+    /// Most bytes of jobs that wait behind a gate or for their time.
+    pub wait_bytes_max: Size,
+    /// Most jobs that wait behind a gate or for their time.
+    pub wait_max: u64,
     /// Most bytes of kept results.
     pub results_bytes_max: Size,
     /// Most kept results.
@@ -115,6 +131,8 @@ impl Default for Streams {
             replicas: limits.replicas,
             jobs_bytes_max: Size(count(limits.jobs_bytes_max)),
             jobs_max: count(limits.jobs_max),
+            wait_bytes_max: Size(count(limits.wait_bytes_max)),
+            wait_max: count(limits.wait_max),
             results_bytes_max: Size(count(limits.results_bytes_max)),
             results_max: count(limits.results_max),
             results_age_max: Period(limits.results_age_max),
@@ -161,6 +179,12 @@ pub struct Worker {
     pub name: Option<String>,
     /// The most jobs in flight.
     pub concurrency: usize,
+    /// The classes that this process serves; all if empty.
+    pub classes: Vec<Class>,
+    /// The teams that this process serves; all if empty.
+    pub teams: Vec<tollgate_types::Team>,
+    /// How long a block of money or permits is held without a sign of life from its worker.
+    pub lease: Period,
     /// How long a worker may be silent before its jobs go to another.
     pub ack_wait: Period,
     /// The most jobs of one lane in flight, over all workers.
@@ -189,6 +213,9 @@ impl Default for Worker {
         Worker {
             name: None,
             concurrency: worker.concurrency,
+            classes: Vec::new(),
+            teams: Vec::new(),
+            lease: Period::secs(30),
             ack_wait: Period(worker.lanes.ack_wait),
             lane_in_flight_max: u32::try_from(worker.lanes.in_flight_max).expect("the default is small"),
             lane_idle_max: Period(worker.lanes.idle_max),
@@ -201,6 +228,30 @@ impl Default for Worker {
             proxy: None,
         }
     }
+}
+
+/// How spend goes into the accounts: by one active settler among all workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settler {
+    /// A settler that stands by takes over after three of these without a sign of life.
+    pub lease: Period,
+    /// How long results may gather before they are settled together.
+    pub batch_wait: Period,
+}
+
+impl Default for Settler {
+    fn default() -> Self {
+        Settler { lease: Period::secs(5), batch_wait: Period(std::time::Duration::from_millis(50)) }
+    }
+}
+
+/// Where alerts go beside their subject.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// The address that each alert is posted to as JSON. Such addresses often carry a key, so it is shown as a secret.
+    pub webhook: Option<Secret>,
 }
 
 /// How the log goes into ClickHouse.
@@ -344,6 +395,20 @@ pub struct Deployment {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
+    /// The most requests in any sliding minute, over all workers.
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens in any sliding minute, over all workers.
+    pub tokens_per_minute: Option<u64>,
+    /// The most calls at once, over all workers.
+    pub concurrency: Option<u32>,
+}
+
+impl Deployment {
+    /// How fast it may be called.
+    pub fn limits(&self) -> Limits {
+        let Deployment { requests_per_minute, tokens_per_minute, concurrency, .. } = *self;
+        Limits { requests_per_minute, tokens_per_minute, concurrency }
+    }
 }
 
 /// A price in US dollars per million tokens.
@@ -360,18 +425,4 @@ pub struct Price {
     pub cache_write: Option<Decimal>,
     /// What is booked with every cost as the price's version; `override` if left out.
     pub version: Option<String>,
-}
-
-/// One team.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Team {
-    /// Its share against other teams of the same class.
-    pub weight: u32,
-}
-
-impl Default for Team {
-    fn default() -> Self {
-        Team { weight: 1 }
-    }
 }

@@ -28,9 +28,10 @@ fn the_sample_that_ships_loads_and_says_the_defaults() {
     assert_eq!(routes.names().collect::<Vec<_>>(), ["fast", "house-model"]);
     assert!(routes.of("fast").iter().all(|priced| priced.price.is_some()));
     let shown = |config: &Config| serde_json::to_value(config).expect("it serialises");
-    let (mut sample, default) = (shown(&sample.config), shown(&Config::default()));
-    for section in ["providers", "models", "teams"] {
-        sample[section] = serde_json::json!({});
+    let (mut sample, mut default) = (shown(&sample.config), shown(&Config::default()));
+    for section in ["providers", "models", "teams", "organisation"] {
+        default[section] = sample[section].take();
+        sample[section] = default[section].clone();
     }
     assert_eq!(sample, default);
 }
@@ -99,13 +100,32 @@ fn each_mistake_is_named_by_line_key_and_reason() {
             "[providers.p]\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\" }]\nprice = { input = 1 }",
             "line 4: models.m.price.output: `output` is missing",
         ),
+        ("[teams.a]\nweight = -1", "line 2: teams.a.weight: invalid value: integer `-1`, expected u32"),
         ("[teams.a]\nweight = 0", "line 2: teams.a.weight: 0 is not from 1 to 1000"),
         ("[teams.\"a.b\"]", "line 1: teams.a.b: this is not the name of a team"),
         ("[nats\nurl = 1", "line 1: this is not TOML"),
     ] {
-        let problems = refused(text);
-        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
-        assert!(problems[0].contains(expected), "{text}\n  says: {}\n  not:  {expected}", problems[0]);
+        says(text, expected);
+    }
+}
+
+/// One mistake, named so.
+fn says(text: &str, expected: &str) {
+    let problems = refused(text);
+    assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+    assert!(problems[0].contains(expected), "{text}\n  says: {}\n  not:  {expected}", problems[0]);
+}
+
+#[test]
+fn mistakes_about_pools_leases_and_alerts_are_named_too() {
+    for (text, expected) in [
+        ("[worker]\nclasses = [\"urgent\"]", "line 2: worker.classes.0: unknown variant `urgent`"),
+        ("[worker]\nteams = [\"a\", \"b.c\"]", "line 2: worker.teams: it holds '.', which is not allowed"),
+        ("[worker]\nlease = \"0s\"", "line 2: worker.lease: 0s is not from 1s to 10m"),
+        ("[settler]\nbatch_wait = \"1m\"", "line 2: settler.batch_wait: 1m is not from 0s to 10s"),
+        ("[alerts]\nwebhook = \"hooks.example.com/T0/secret\"", "line 2: alerts.webhook: this is not an address"),
+    ] {
+        says(text, expected);
     }
 }
 
@@ -126,6 +146,108 @@ fn all_mistakes_are_told_at_once() {
     for line in ["line 2", "line 3", "line 4", "line 6", "line 8", "line 10"] {
         assert!(lines.contains(&line), "{line} is missing in {problems:#?}");
     }
+}
+
+/// A budget of team `a` with the given lines, of which the first stands in line 2.
+fn budget(lines: &str) -> String {
+    format!("[[teams.a.budgets]]\n{lines}")
+}
+
+#[test]
+fn budgets_that_make_no_sense_are_named_by_line_key_and_reason() {
+    let check = |lines: &str, expected: &str| says(&budget(lines), expected);
+    for (amount, expected) in [
+        ("\"NaN\"", "'NaN' is not an amount of dollars such as 12.50"),
+        ("nan", "is a floating number, which is not exact"),
+        ("inf", "is a floating number, which is not exact"),
+        ("-5", "'-5' is not an amount of dollars"),
+        ("\"-5\"", "'-5' is not an amount of dollars"),
+        ("12.5", "12.5 is a floating number, which is not exact; write it as a text"),
+        ("1e400", "line 2"),
+        ("\"1e400\"", "'1e400' is not an amount of dollars"),
+        ("1_000_000_001", "it is $1000000001.000000000; write at most 1000000000"),
+        ("\"99999999999\"", "is more than Tollgate can count"),
+        ("99999999999999999999", "line 2"),
+        ("\"0.0000000001\"", "has more than nine decimals"),
+        ("true", "invalid type: boolean `true`"),
+    ] {
+        check(&format!("cap_usd = {amount}\nwindow = \"day\""), expected);
+        check(&format!("cap_usd = {amount}\nwindow = \"day\""), "line 2: teams.a.budgets.0.cap_usd: ");
+    }
+    let day = "window = \"day\"";
+    check(day, "teams.a.budgets.0.cap_usd: it is missing");
+    for (lines, expected) in [
+        ("window = \"year\"", "line 2: teams.a.budgets.0.window: it does not do: window \"year\" is not hour"),
+        ("window = \"rolling 5y\"", "line 2: teams.a.budgets.0.window: it does not do: window"),
+        ("window = \"rolling 500d\"", "between 1 minute and 400 days"),
+        ("time_zone = \"Mars/Olympus\"\nwindow = \"day\"", "line 2: teams.a.budgets.0.time_zone: it does not do"),
+        ("when_spent = \"panic\"\nwindow = \"day\"", "line 2: teams.a.budgets.0.when_spent: unknown variant `panic`"),
+        ("on = \"planet:x\"\nwindow = \"day\"", "line 2: teams.a.budgets.0.on: 'planet:x' is not owner"),
+        ("then = \"reject\"\nwindow = \"day\"", "line 2: teams.a.budgets.0.then: it is for `when_spent"),
+        ("alert_percent = [80, 50]\nwindow = \"day\"", "line 2: teams.a.budgets.0.alert_percent: it is [80, 50]"),
+        ("alert_percent = [300]\nwindow = \"day\"", "line 2: teams.a.budgets.0.alert_percent"),
+        ("raises = []\nwindow = \"day\"", "line 2: teams.a.budgets.0.raises: unknown field `raises`"),
+        ("when_spent = \"downgrade\"\nwindow = \"day\"", "teams.a.budgets.0.downgrade_to: it is missing"),
+    ] {
+        check(&format!("{lines}\ncap_usd = 1"), expected);
+    }
+    // The second of two, in its own line; a whole that does not fit together, at the list.
+    check(
+        &format!("{day}\ncap_usd = 1\n[[teams.a.budgets]]\nwindow = \"x\"\ncap_usd = 1"),
+        "line 5: teams.a.budgets.1.window",
+    );
+    check(
+        &format!("{day}\ncap_usd = 1\n[[teams.a.budgets]]\n{day}\ncap_usd = 2"),
+        "teams.a.budgets: budget on \"owner\" for \"day\" is there twice",
+    );
+    // Written by half.
+    check("window = \"da", "line 2: this is not TOML");
+    check("window = \"day\"\ncap_usd = ", "this is not TOML");
+}
+
+#[test]
+fn all_mistakes_in_budgets_and_limits_are_told_at_once() {
+    let text = "[teams.a]\nrequests_per_minute = 0\nconcurrency = 0\nweight = 2000\n\
+                [[teams.a.budgets]]\nwindow = \"year\"\ntime_zone = \"Mars\"\ncap_usd = -1\n\
+                [[teams.a.budgets]]\nwindow = \"eon\"\ncap_usd = 1e400\nwhen_spent = 5\n\
+                [teams.a.keys.k]\ntokens_per_minute = 0\n\
+                [[organisation.budgets]]\non = \"user:*\"\nwindow = \"day\"\ncap_usd = 1\n\
+                [organisation.class_weights]\nbatch = 0";
+    let problems = refused(text);
+    let lines: Vec<&str> = problems.iter().map(|problem| problem.split(':').next().expect("a line")).collect();
+    for line in [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 16, 20] {
+        assert!(lines.contains(&format!("line {line}").as_str()), "line {line} is missing in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 12, "{problems:#?}");
+}
+
+#[test]
+fn a_cheaper_model_must_be_served() {
+    let budget = budget("window = \"day\"\ncap_usd = 1\nwhen_spent = \"downgrade\"\ndowngrade_to = \"mini\"");
+    let served = "[providers.p]\nfree = true\n[models.big]\ndeployments = [{ provider = \"p\", model = \"x\" }]\n";
+    let problems = refused(&format!("{served}{budget}"));
+    let expected = "line 9: teams.a.budgets.0.downgrade_to: nothing serves the model 'mini'; there are: big";
+    assert_eq!(problems, [expected]);
+    let mini = "[models.mini]\ndeployments = [{ provider = \"p\", model = \"y\" }]\n";
+    assert!(loaded(&format!("{served}{mini}{budget}")).warnings.is_empty());
+    // A file of teams alone does not know.
+    let warnings = loaded(&budget).warnings;
+    assert!(warnings.len() == 1 && warnings[0].key == "teams.a.budgets.0.downgrade_to", "{warnings:?}");
+}
+
+#[test]
+fn limits_of_teams_keys_and_deployments_are_read() {
+    let loaded = loaded(SAMPLE).config;
+    let search = &loaded.teams["search"];
+    assert_eq!((search.limits().requests_per_minute, search.limits().concurrency), (Some(600), Some(100)));
+    assert_eq!(search.keys.as_ref().expect("keys")["*"].requests_per_minute, Some(60));
+    assert_eq!(search.budgets.as_ref().map(Vec::len), Some(2));
+    let [openai, lab] = &loaded.models["fast"].deployments[..] else { panic!("two deployments") };
+    assert_eq!((openai.limits().tokens_per_minute, lab.limits().concurrency), (Some(4_000_000), Some(8)));
+    let problems = refused(
+        "[providers.p]\nfree = true\n[models.m]\ndeployments = [{ provider = \"p\", model = \"x\", concurrency = 0 }]",
+    );
+    assert!(problems[0].starts_with("line 4: models.m.deployments.0.concurrency: `concurrency` is 0"), "{problems:?}");
 }
 
 #[test]

@@ -184,7 +184,8 @@ impl Plan {
     }
 
     pub(super) fn worker(&self, n: usize) -> Result<Child, Failure> {
-        let roles = if n == 0 && !self.options.separate_sink { "worker,sink,http" } else { "worker,http" };
+        let roles =
+            if n == 0 && !self.options.separate_sink { "worker,sink,settler,http" } else { "worker,settler,http" };
         let port = self.options.ports.http.filter(|_| n == 0);
         self.broker("worker", format!("worker-{}", n + 1), roles, port)
     }

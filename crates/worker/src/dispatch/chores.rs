@@ -2,20 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use std::collections::HashMap;
+
 use tollgate_queue::Backlog;
-use tollgate_queue::teams::Teams;
-use tollgate_types::{Class, LaneKey};
+use tollgate_queue::wait::QueueCount;
+use tollgate_types::{Gate, LaneKey};
 
 use super::{BUSY_FOR, COUNT_IDLE, DOUBT_EVERY, Dispatcher};
+use crate::board::At;
 use crate::unreadable;
 use crate::worker::WorkerStatus;
 
 /// Something that was asked of the server on the side.
 pub(super) enum Chore {
     Counted(Option<Backlog>),
+    /// The queues of parked jobs were counted, if they could be.
+    CountedParked(Option<HashMap<(Gate, LaneKey), u64>>),
     Cleared,
     Opened {
-        lane: usize,
+        at: At,
         ready: bool,
     },
     /// What happened while the intake was away was looked into, up to so many losses.
@@ -27,6 +32,8 @@ pub(super) enum Chore {
 
 /// While jobs flow, lanes are counted this often: 0.5 ms of work each at 300 lanes.
 const COUNT_BUSY: Duration = Duration::from_millis(25);
+/// Queues of parked jobs are counted this often: one question, 8 ms of the server's work at 300 queues.
+const COUNT_PARKED: Duration = Duration::from_millis(250);
 /// How long before jobs in flight are read again after that failed.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// Consumers made at a time; a hostile team can name many lanes.
@@ -42,13 +49,21 @@ impl Dispatcher {
             Ok(Chore::Counted(Some(mut backlog))) => {
                 (self.counting, self.miscounts) = (false, 0);
                 self.clear_strays(&mut backlog);
-                let teams = self.cx.teams.clone();
-                self.board.count(&backlog, |lane| weight(lane, &teams));
-                self.open_lanes();
+                backlog.lanes.retain(|lane, _| self.cx.gates.serves(lane));
+                self.board.count(&backlog.lanes, &self.cx.gates, Instant::now());
+                self.open_queues();
+            }
+            Ok(Chore::CountedParked(counts)) => {
+                self.counting_parked = false;
+                if let Some(mut counts) = counts {
+                    counts.retain(|(_, lane), _| self.cx.gates.serves(lane));
+                    self.board.count_parked(&counts, &self.cx.gates, Instant::now());
+                    self.open_queues();
+                }
             }
             Ok(Chore::Counted(None)) => (self.counting, self.miscounts) = (false, self.miscounts.saturating_add(1)),
             Ok(Chore::Cleared) => self.clearing = false,
-            Ok(Chore::Opened { lane, ready }) => self.board.opened(lane, ready),
+            Ok(Chore::Opened { at, ready }) => self.board.opened(at, ready, &self.cx.gates, Instant::now()),
             Ok(Chore::Examined { losses }) => {
                 self.examining = false;
                 if let Some(losses) = losses {
@@ -58,6 +73,7 @@ impl Dispatcher {
             Ok(Chore::Renewed) => {}
             Err(error) => {
                 (self.counting, self.clearing, self.examining) = (false, false, false);
+                self.counting_parked = false;
                 tracing::error!(%error, "a chore panicked");
             }
         }
@@ -83,18 +99,22 @@ impl Dispatcher {
         });
     }
 
-    fn open_lanes(&mut self) {
-        for lane in self.board.take_unopened(OPENING_MAX) {
-            let (cx, key) = (self.cx.clone(), self.board.lane(lane).key.clone());
+    fn open_queues(&mut self) {
+        for at in self.board.take_unopened(OPENING_MAX) {
+            let Some(key) = self.board.queue(at).map(|queue| queue.key.clone()) else { continue };
+            let cx = self.cx.clone();
             self.chores.spawn(async move {
-                let opened = cx.lanes.ensure(&key).await;
+                let opened = match &key.gate {
+                    None => cx.lanes.ensure(&key.lane).await.map(|_| ()),
+                    Some(_) => cx.wait.ensure(&key).await,
+                };
                 if let Err(error) = &opened {
-                    tracing::error!(lane = %key, %error, "lane cannot be opened");
-                } else {
+                    tracing::error!(queue = %key, %error, "queue cannot be opened");
+                } else if key.gate.is_none() {
                     // The last worker may have ended because of a job in this lane.
-                    unreadable::clear_lane(&key, unreadable::OPENING, &cx).await;
+                    unreadable::clear_lane(&key.lane, unreadable::OPENING, &cx).await;
                 }
-                Chore::Opened { lane, ready: opened.is_ok() }
+                Chore::Opened { at, ready: opened.is_ok() }
             });
         }
     }
@@ -106,6 +126,11 @@ impl Dispatcher {
         if !self.counting && now.duration_since(self.last_count) >= every {
             self.count(now);
         }
+        if !self.counting_parked && now.duration_since(self.last_count_parked) >= COUNT_PARKED {
+            self.count_parked(now);
+        }
+        let waiting = self.board.waiting_in_the_open();
+        self.use_of_slots.look(now, self.lives.len(), self.cx.config.concurrency, waiting);
         if now.duration_since(self.last_doubt) >= DOUBT_EVERY {
             self.last_doubt = now;
             self.board.doubt();
@@ -129,12 +154,30 @@ impl Dispatcher {
         });
     }
 
+    fn count_parked(&mut self, now: Instant) {
+        self.counting_parked = true;
+        self.last_count_parked = now;
+        let cx = self.cx.clone();
+        self.chores.spawn(async move {
+            match cx.wait.queues().await {
+                Ok(queues) => {
+                    let jobs = |count: QueueCount| count.waiting.saturating_add(count.in_flight);
+                    Chore::CountedParked(Some(queues.into_iter().map(|(key, count)| (key, jobs(count))).collect()))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "parked jobs not counted");
+                    Chore::CountedParked(None)
+                }
+            }
+        });
+    }
+
     /// A restarted server forgets pulls in silence; a connection that stands and delivers nothing is made anew.
     fn write_off(&mut self, now: Instant) {
-        let overdue: Vec<usize> = self.pulls.iter().filter(|(_, p)| p.overdue(now)).map(|(&lane, _)| lane).collect();
-        for lane in overdue {
-            if let Some(pull) = self.pulls.remove(&lane) {
-                self.board.returned(lane, pull.slots, false);
+        let overdue: Vec<At> = self.pulls.iter().filter(|(_, (p, _))| p.overdue(now)).map(|(&at, _)| at).collect();
+        for at in overdue {
+            if let Some((pull, charged)) = self.pulls.remove(&at) {
+                self.board.returned(at, pull.slots, charged, false);
                 self.silent_pulls += 1;
             }
         }
@@ -188,14 +231,4 @@ impl Dispatcher {
             changed
         });
     }
-}
-
-fn weight(lane: &LaneKey, teams: &Teams) -> u32 {
-    let class = match lane.known_class() {
-        Some(Class::Interactive) => 16,
-        Some(Class::Standard) => 4,
-        Some(Class::Batch) | None => 1,
-    };
-    let team = teams.record(&lane.team).map_or(1, |record| record.weight);
-    class * team.clamp(1, 1000)
 }

@@ -7,7 +7,7 @@ use tollgate_types::{JobSpec, NanoUsd};
 use tollgate_worker::Routes;
 
 use super::guard::Bound;
-use super::workload::Planned;
+use super::workload::{Planned, Workload};
 use crate::commands::Cx;
 use crate::config::{Overrides, build, load};
 use crate::env::Env;
@@ -47,8 +47,8 @@ impl Bounds {
     ///
     /// # Errors
     /// A failure with [`Code::Rejected`].
-    pub(super) fn refuse_if_nothing_fits(&self, jobs: &[Planned]) -> Result<(), Failure> {
-        let Some(first) = jobs.first().and_then(|job| self.of(job)) else { return Ok(()) };
+    pub(super) fn refuse_if_nothing_fits(&self, jobs: &mut Workload) -> Result<(), Failure> {
+        let Some(first) = jobs.peek().and_then(|job| self.of(job)) else { return Ok(()) };
         if first.total() <= self.cap {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! `demo`: everything at once on this machine, and the proof that every job has one result and the books agree.
 //!
-//! [`run`] reads in the order in which things happen: [`setting`] is what the broker is configured with, [`workload`]
-//! and [`file`] what is asked, [`bounds`] what may be spent, [`world`] and [`run`](mod@run) the run itself, [`report`]
-//! the last words.
+//! [`run`] reads in the order in which things happen: [`setting`] is what the broker is configured with, [`workload`],
+//! [`file`] and [`trace`] what is asked, [`bounds`] what may be spent, [`world`] and [`run`](mod@run) the run itself,
+//! [`report`] the last words.
 
 mod bounds;
 mod file;
@@ -11,6 +11,7 @@ mod progress;
 mod report;
 mod run;
 mod setting;
+mod trace;
 mod witness;
 mod workload;
 mod world;
@@ -29,8 +30,10 @@ use crate::stack::{SimOptions, Stack, StackOptions};
 
 use bounds::Bounds;
 use progress::Show;
+use report::Report;
 use setting::{SIMULATED, Setting};
-use workload::{Ids, Planned};
+use trace::{Asking, Replay};
+use workload::{Ids, Planned, Workload};
 use world::World;
 
 /// The flags.
@@ -45,15 +48,15 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// An OpenAI batch file, or JSON lines with a question each, in place of the workload
-    #[arg(long, value_name = "FILE", conflicts_with = "count")]
+    #[arg(long, value_name = "FILE", group = "lines", conflicts_with = "count")]
     jobs: Option<PathBuf>,
     /// The team of all lines of --jobs; otherwise they are dealt to three teams in turn
     #[arg(long, value_name = "TEAM", requires = "jobs")]
     team: Option<Team>,
-    /// The class of all lines of --jobs; otherwise each team has its own
-    #[arg(long, value_name = "CLASS", requires = "jobs")]
+    /// The class of all lines of --jobs or rows of --trace; otherwise each team has its own
+    #[arg(long, value_name = "CLASS", requires = "lines")]
     class: Option<Class>,
-    /// The model of the workload or of wrapped questions
+    /// The model of the workload, of a trace or of wrapped questions
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// The longest answer to wrapped questions, tokens
@@ -62,6 +65,11 @@ pub struct Args {
     /// `sim`, or a provider of the configuration; `openai` needs only OPENAI_API_KEY
     #[arg(long, default_value = SIMULATED, value_name = "NAME")]
     provider: String,
+    /// How fast the simulated provider answers
+    #[arg(long, default_value = "fast", value_name = "NAME", value_parser = ["instant", "fast", "realistic"])]
+    profile: String,
+    #[command(flatten)]
+    trace: trace::Options,
     /// Stop submitting where the worst case would cost more; 1 with a real provider, otherwise no limit
     #[arg(long, value_name = "USD", value_parser = NanoUsd::parse_usd)]
     max_cost_usd: Option<NanoUsd>,
@@ -98,11 +106,15 @@ pub async fn run(args: Args, cx: &Cx) -> Outcome {
     let mut signals = Signals::listen()?;
     let show = Show::new();
     // Everything that can be wrong is found before anything is fetched or started.
-    let setting = setting::of(&args.provider, args.faults.as_deref(), args.concurrency, cx)?;
-    let jobs = planned(&args, &setting, &show)?;
+    let mut setting = setting::of(&args.provider, args.faults.as_deref(), args.concurrency, cx)?;
+    let replay = args.trace.given().then(|| Replay::read(&args.trace, args.class)).transpose()?;
+    let jobs = match &replay {
+        Some(replay) => replayed(replay, &args, &mut setting, &show).await,
+        None => Workload::at_once(planned(&args, &setting, &show)?),
+    };
     let place = Place::new(args.dir.as_deref())?;
     let outcome = tokio::select! {
-        outcome = in_place(&args, setting, jobs, place.path(), &show, cx) => outcome,
+        outcome = in_place(Plan { args: &args, setting, replay }, jobs, place.path(), &show, cx) => outcome,
         _ = signals.next() => {
             show.say("interrupted");
             return Ok(Code::Interrupted);
@@ -154,7 +166,7 @@ impl Place {
 
 /// The jobs: of the file, or of the workload.
 fn planned(args: &Args, setting: &Setting, show: &Show) -> Result<Vec<Planned>, Failure> {
-    let ids = Ids { run: format!("{:08x}", rand::random::<u32>()) };
+    let ids = Ids::fresh();
     let models = args.model.as_ref().map_or_else(|| setting.models.clone(), |model| vec![model.clone()]);
     let Some(path) = &args.jobs else { return Ok(workload::generate(args.seed, args.count, &models, &ids)) };
     let failed =
@@ -192,11 +204,34 @@ fn planned(args: &Args, setting: &Setting, show: &Show) -> Result<Vec<Planned>, 
     Ok(read.jobs)
 }
 
-async fn in_place(args: &Args, setting: Setting, jobs: Vec<Planned>, dir: PathBuf, show: &Show, cx: &Cx) -> Outcome {
+/// The jobs of a trace, with what they need of the broker's configuration.
+async fn replayed(replay: &Replay, args: &Args, setting: &mut Setting, show: &Show) -> Workload {
+    show.say(replay.in_words());
+    if replay.weights_compare_nothing() {
+        show.say("each team has a class of its own, so that --weights compare nothing; --class gives all the same");
+    }
+    setting.overrides.insert("teams".to_owned(), toml::Value::Table(replay.weights()));
+    let asking = Asking {
+        model: args.model.clone().unwrap_or_else(|| setting.models[0].clone()),
+        simulated: args.provider == SIMULATED,
+        ids: Ids::fresh(),
+    };
+    replay.workload(asking).await
+}
+
+/// What was asked for, and what came of reading it.
+struct Plan<'a> {
+    args: &'a Args,
+    setting: Setting,
+    replay: Option<Replay>,
+}
+
+async fn in_place(plan: Plan<'_>, mut jobs: Workload, dir: PathBuf, show: &Show, cx: &Cx) -> Outcome {
+    let Plan { args, setting, replay } = plan;
     let started = Instant::now();
     let provider = if args.provider == SIMULATED { "a simulated provider" } else { args.provider.as_str() };
     show.say(format_args!("starting NATS, ClickHouse, {provider} and the broker in {} …", dir.display()));
-    let mut stack = Stack::start(options(args, setting, dir, cx)?, &show.fetches()).await?;
+    let mut stack = Stack::start(options(args, setting, replay.as_ref(), dir, cx)?, &show.fetches()).await?;
     let world = World::open(&stack.endpoints(), &jobs, args.provider == SIMULATED).await?;
     let versions = world.versions().await?;
     show.say(format_args!("ready after {:.1} s: {versions}", started.elapsed().as_secs_f64()));
@@ -205,7 +240,7 @@ async fn in_place(args: &Args, setting: Setting, jobs: Vec<Planned>, dir: PathBu
     let cap = args.max_cost_usd.or(real.then(|| NanoUsd::from_usd(CAP_DEFAULT_USD)));
     let bounds = cap.map(|cap| Bounds::new(cap, stack.config_path(), cx)).transpose()?;
     if let Some(bounds) = &bounds {
-        bounds.refuse_if_nothing_fits(&jobs)?;
+        bounds.refuse_if_nothing_fits(&mut jobs)?;
     }
     if cx.env.get("CLICKHOUSE_URL").is_some() {
         show.say(format_args!(
@@ -213,10 +248,11 @@ async fn in_place(args: &Args, setting: Setting, jobs: Vec<Planned>, dir: PathBu
             world.database()
         ));
     }
-    let report = tokio::select! {
-        report = world.work(jobs, bounds.as_ref(), args.patience.0, show) => report?,
+    let found = tokio::select! {
+        found = world.work(jobs, bounds.as_ref(), args.patience.0, show) => found?,
         fallen = fallen(&mut stack) => return Err(Failure::new(Code::Failed, fallen)),
     };
+    let report = Report::new(found, replay.as_ref(), args.workers);
     report.print(&cx.output)?;
     show.say("stopping …");
     stack.stop().await?;
@@ -241,12 +277,20 @@ async fn fallen(stack: &mut Stack) -> String {
     }
 }
 
-fn options(args: &Args, setting: Setting, dir: PathBuf, cx: &Cx) -> Result<StackOptions, Failure> {
+fn options(
+    args: &Args,
+    setting: Setting,
+    replay: Option<&Replay>,
+    dir: PathBuf,
+    cx: &Cx,
+) -> Result<StackOptions, Failure> {
     let program = std::env::current_exe();
     let program = program.map_err(|error| Failure::new(Code::Failed, "cannot find this program").because(&error))?;
     let mut options = StackOptions::new(program, dir);
-    if let Some(team) = args.team.as_ref().filter(|team| !options.teams.iter().any(|known| known == team.as_str())) {
-        options.teams.push(team.to_string());
+    for team in args.team.iter().chain(replay.iter().flat_map(|replay| replay.teams())) {
+        if !options.teams.iter().any(|known| known == team.as_str()) {
+            options.teams.push(team.to_string());
+        }
     }
     options.workers = args.workers;
     options.overrides = setting.overrides;
@@ -256,6 +300,6 @@ fn options(args: &Args, setting: Setting, dir: PathBuf, cx: &Cx) -> Result<Stack
         let section = toml::Table::from_iter([("database".to_owned(), database.into())]);
         options.overrides.insert("clickhouse".to_owned(), toml::Value::Table(section));
     }
-    options.sim = SimOptions { faults: setting.faults, seed: args.seed, ..SimOptions::default() };
+    options.sim = SimOptions { faults: setting.faults, seed: args.seed, profile: args.profile.clone() };
     Ok(options)
 }

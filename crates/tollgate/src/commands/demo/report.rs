@@ -9,6 +9,7 @@ use tollgate_usage::TeamModelUsage;
 use tollgate_usage::reconcile::sum;
 
 use super::run::Tally;
+use super::trace::{Measured, Replay, Replayed, SlotTime, percentile};
 use super::witness::Witness;
 use crate::books::Books;
 use crate::commands::reconcile::verdict;
@@ -52,6 +53,8 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<Witness>,
     usage: Vec<Line>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<Replayed>,
     #[serde(skip)]
     verdict: String,
     #[serde(skip)]
@@ -71,11 +74,15 @@ pub(super) struct Found {
     pub(super) witness: Option<Witness>,
     /// From the first submission to the last result.
     pub(super) took: Duration,
+    /// The workers' slot-time from the first submission to the last result, if they count it.
+    pub(super) slots: Option<SlotTime>,
 }
 
 impl Report {
-    pub(super) fn new(found: Found) -> Self {
-        let Found { tally, changed, heard, books, usage, witness, took } = found;
+    /// Of a run with so many workers; of a replay, if it was one.
+    pub(super) fn new(found: Found, replay: Option<&Replay>, workers: usize) -> Self {
+        let Found { tally, changed, heard, books, usage, witness, took, slots } = found;
+        let measured = Measured { workers, late: tally.late, slots, took };
         let (lost, duplicated) = (tally.lost(), tally.duplicated());
         let ended = |status: Status| (status.as_str(), tally.by_status.get(status.as_str()).copied().unwrap_or(0));
         Report {
@@ -98,6 +105,7 @@ impl Report {
             waited: tally.queued_ms.iter().map(|(class, waits)| waited(class, waits)).collect(),
             provider: witness,
             usage: usage.into_iter().map(Line::from).collect(),
+            replay: replay.map(|replay| Replayed::new(replay, &tally.samples, measured)),
             verdict: verdict(&books.differences),
             heard,
         }
@@ -124,6 +132,9 @@ impl Report {
             usage.add_row(line.row());
         }
         usage.add_row(Line::total(&self.usage).row());
+        if let Some(replay) = &self.replay {
+            return format!("\n{}\n\n{}\n\n{}", usage.trim_fmt(), replay.table(output), self.summary().join("\n"));
+        }
         let mut waited = output.table(&["class", "jobs", "avg wait ms", "p95 wait ms"]);
         for Waited { class, jobs, avg_ms, p95_ms } in &self.waited {
             waited.add_row([class.clone(), jobs.to_string(), avg_ms.to_string(), p95_ms.to_string()]);
@@ -150,6 +161,9 @@ impl Report {
             self.verdict.clone(),
             format!("{:.1} s from the first submission to the last result, {rate:.0} jobs/s", self.seconds),
         ];
+        if let Some(replay) = &self.replay {
+            lines.extend(replay.summary());
+        }
         if let Some(witness) = &self.provider {
             let tokens = Line::total(&self.usage).tokens();
             lines.insert(3, witness.in_words(self.calls.values().sum(), tokens.prompt(), tokens.completion()));
@@ -187,10 +201,8 @@ impl Report {
 fn waited(class: &str, waits: &[u64]) -> Waited {
     let mut sorted = waits.to_vec();
     sorted.sort_unstable();
-    // The nearest rank: the smallest wait that at least 95 in 100 did not exceed.
-    let rank = (sorted.len() * 95).div_ceil(100).max(1) - 1;
     let avg = sorted.iter().sum::<u64>().checked_div(sorted.len() as u64).unwrap_or(0);
-    Waited { class: class.to_owned(), jobs: sorted.len(), avg_ms: avg, p95_ms: sorted.get(rank).copied().unwrap_or(0) }
+    Waited { class: class.to_owned(), jobs: sorted.len(), avg_ms: avg, p95_ms: percentile(&sorted, 95) }
 }
 
 #[cfg(test)]
@@ -206,12 +218,21 @@ mod tests {
         tally.results = results.iter().map(|(text, count)| (id(text), *count)).collect();
         let books =
             Books { log: Folded::default(), raw: Default::default(), rollup: Default::default(), differences: vec![] };
-        Found { tally, changed: 0, heard: 0, books, usage: vec![], witness: None, took: Duration::from_millis(1500) }
+        Found {
+            tally,
+            changed: 0,
+            heard: 0,
+            books,
+            usage: vec![],
+            witness: None,
+            took: Duration::from_millis(1500),
+            slots: None,
+        }
     }
 
     #[test]
     fn only_exactly_one_result_for_every_job_is_a_success() {
-        let check = |found: Found, expected: Code| assert_eq!(Report::new(found).code(), expected);
+        let check = |found: Found, expected: Code| assert_eq!(Report::new(found, None, 1).code(), expected);
         check(found(&["1", "2"], &[("1", 1), ("2", 1)]), Code::Ok);
         check(found(&["1", "2"], &[("1", 1)]), Code::Failed);
         check(found(&["1"], &[("1", 2)]), Code::Failed);
@@ -228,7 +249,7 @@ mod tests {
         let ledger = Ledger::from([(key, Totals { jobs: 1, ..Totals::default() })]);
         let mut found = found(&["1"], &[("1", 1)]);
         found.books.differences = reconcile(&ledger, &Ledger::new(), &ledger);
-        let report = Report::new(found);
+        let report = Report::new(found, None, 1);
         assert_eq!((report.code(), report.agree), (Code::Failed, false));
         assert!(
             report.verdict.contains("a m succeeded jobs: results 1, raw 0 (-1), rollup 1 (+0)"),
@@ -239,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_object_has_what_was_promised() {
-        let json = serde_json::to_value(Report::new(found(&["1"], &[("1", 1)]))).expect("it serialises");
+        let json = serde_json::to_value(Report::new(found(&["1"], &[("1", 1)]), None, 1)).expect("it serialises");
         for (key, value) in [("accepted", 1), ("results", 1), ("lost", 0), ("duplicated", 0)] {
             assert_eq!(json[key], value, "{key}");
         }

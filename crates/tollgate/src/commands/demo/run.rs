@@ -14,7 +14,8 @@ use tollgate_types::{Digest, JobId, NanoUsd, Team, headers};
 
 use super::guard::{Guard, Say};
 use super::progress::Results;
-use super::workload::Planned;
+use super::trace::Samples;
+use super::workload::{Due, Planned, Workload};
 use crate::books;
 use crate::exit::Failure;
 
@@ -42,6 +43,10 @@ pub(super) struct Tally {
     pub(super) by_status: BTreeMap<&'static str, u64>,
     /// How long jobs of each class waited, ms.
     pub(super) queued_ms: BTreeMap<String, Vec<u64>>,
+    /// When each job came and started, and what it cost.
+    pub(super) samples: Samples,
+    /// How late the latest submission was.
+    pub(super) late: Duration,
     /// Calls to providers by how they ended.
     pub(super) calls: BTreeMap<&'static str, u64>,
     /// What each result looked like when it was heard.
@@ -66,6 +71,7 @@ impl Tally {
             if *count == 1 {
                 *self.by_status.entry(event.status.as_str()).or_default() += 1;
                 self.queued_ms.entry(event.class.clone()).or_default().push(event.queued_ms);
+                self.samples.take(event);
             }
         }
     }
@@ -110,11 +116,20 @@ impl Run {
         self.tally.into_inner().expect("no holder panics")
     }
 
-    /// Submits every job that the cap allows, in order. `bound` is the most that a job can cost.
-    pub(super) async fn submit(&self, jobs: Vec<Planned>, bound: impl Fn(&Planned) -> NanoUsd) {
+    /// Submits every job that the cap allows, in order, each when it is due. `bound` is the most that a job can cost.
+    pub(super) async fn submit(&self, mut jobs: Workload, bound: impl Fn(&Planned) -> NanoUsd) {
+        let started = Instant::now();
         let mut under_way = FuturesUnordered::new();
-        let mut jobs = jobs.into_iter();
-        while let Some(planned) = jobs.next() {
+        while let Some(Due { after, planned }) = jobs.next() {
+            let due = tokio::time::sleep_until((started + after).into());
+            tokio::pin!(due);
+            // Those under way must go on meanwhile.
+            while started.elapsed() < after {
+                tokio::select! {
+                    () = &mut due => {}
+                    Some(()) = under_way.next() => {}
+                }
+            }
             while under_way.len() >= IN_FLIGHT {
                 under_way.next().await;
             }
@@ -136,12 +151,18 @@ impl Run {
                 self.tally().held_back = 1 + jobs.len();
                 break;
             }
+            self.late_by(started.elapsed().saturating_sub(after));
             under_way.push(self.send(planned));
             // The first poll sends.
             under_way.next().now_or_never();
         }
         while under_way.next().await.is_some() {}
         self.tally().all_submitted = true;
+    }
+
+    fn late_by(&self, late: Duration) {
+        let mut tally = self.tally();
+        tally.late = tally.late.max(late);
     }
 
     fn admit(&self, id: &JobId, bound: NanoUsd) -> Say {

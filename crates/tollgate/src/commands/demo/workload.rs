@@ -1,5 +1,8 @@
 //! What the demo asks: jobs of three teams in three classes. Pure: the same seed makes the same prompts.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::json;
 use tollgate_types::{Class, JobId, Team, job};
@@ -11,6 +14,65 @@ pub(super) struct Planned {
     pub(super) team: Team,
     pub(super) class: Class,
     pub(super) line: Bytes,
+}
+
+/// A job, and when it is submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// How long after the first.
+    pub(super) after: Duration,
+    /// The job.
+    pub(super) planned: Planned,
+}
+
+/// Jobs in the order in which they are submitted. They are made one by one: a long trace of long prompts is never in
+/// memory whole.
+pub(super) struct Workload {
+    by_team: BTreeMap<Team, usize>,
+    given: usize,
+    jobs: std::iter::Peekable<Box<dyn Iterator<Item = Due> + Send>>,
+}
+
+impl Workload {
+    /// Jobs that are made as they are asked for, with how many each team has.
+    pub(super) fn new(by_team: BTreeMap<Team, usize>, jobs: impl Iterator<Item = Due> + Send + 'static) -> Self {
+        let jobs: Box<dyn Iterator<Item = Due> + Send> = Box::new(jobs);
+        Workload { by_team, given: 0, jobs: jobs.peekable() }
+    }
+
+    /// Jobs that are all due at once.
+    pub(super) fn at_once(jobs: Vec<Planned>) -> Self {
+        let mut by_team = BTreeMap::new();
+        for job in &jobs {
+            *by_team.entry(job.team.clone()).or_default() += 1;
+        }
+        Workload::new(by_team, jobs.into_iter().map(|planned| Due { after: Duration::ZERO, planned }))
+    }
+
+    /// How many jobs each team has, from the first to the last.
+    pub(super) fn by_team(&self) -> &BTreeMap<Team, usize> {
+        &self.by_team
+    }
+
+    /// How many jobs are still to come.
+    pub(super) fn len(&self) -> usize {
+        self.by_team.values().sum::<usize>() - self.given
+    }
+
+    /// The next job, which stays the next.
+    pub(super) fn peek(&mut self) -> Option<&Planned> {
+        self.jobs.peek().map(|due| &due.planned)
+    }
+}
+
+impl Iterator for Workload {
+    type Item = Due;
+
+    fn next(&mut self) -> Option<Due> {
+        let due = self.jobs.next()?;
+        self.given += 1;
+        Some(due)
+    }
 }
 
 /// The demo's teams, the class that each uses, its share of the jobs in percent, and the longest answer that it asks
@@ -34,6 +96,11 @@ pub(super) struct Ids {
 }
 
 impl Ids {
+    /// Ids of a new run.
+    pub(super) fn fresh() -> Self {
+        Ids { run: format!("{:08x}", rand::random::<u32>()) }
+    }
+
     /// The id of the `n`th job.
     pub(super) fn of(&self, team: &Team, n: usize) -> JobId {
         format!("{team}:demo-{}-{n:06}", self.run).parse().expect("a team, hexadecimal digits and a number make an id")
@@ -168,6 +235,15 @@ mod tests {
             let job = JobSpec::decode(&planned.line, 4096).expect("a job");
             assert!(job.request.max_tokens.is_some_and(|max| max <= 240));
         }
+    }
+
+    #[test]
+    fn a_workload_knows_what_is_left_of_it() {
+        let mut workload = Workload::at_once(generate(1, 20, &models(), &ids()));
+        let (of_teams, first) = (workload.by_team().values().sum::<usize>(), workload.peek().cloned());
+        assert_eq!((of_teams, workload.len()), (20, 20));
+        assert_eq!(workload.next().map(|due| due.planned), first);
+        assert_eq!((workload.by_team().values().sum::<usize>(), workload.len(), workload.count()), (20, 19, 19));
     }
 
     #[test]

@@ -13,13 +13,14 @@ use tollgate_usage::{ClickHouseConfig, HourRange, Store};
 use super::bounds::Bounds;
 use super::guard::Guard;
 use super::progress::Show;
-use super::report::{Found, Report};
+use super::report::Found;
 use super::run::Run;
+use super::trace::SlotTime;
 use super::witness::Witness;
-use super::workload::Planned;
+use super::workload::{Planned, Workload};
 use crate::books;
 use crate::exit::{Code, Failure};
-use crate::stack::Endpoints;
+use crate::stack::{Endpoints, ProcessEndpoint};
 
 /// How long ClickHouse may take to have everything: a batch takes a second, a busy machine some more.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
@@ -33,6 +34,7 @@ pub(super) struct World {
     producers: BTreeMap<Team, Producer>,
     /// The simulated provider's address, if that is what is called.
     simulated: Option<String>,
+    brokers: Vec<ProcessEndpoint>,
 }
 
 impl World {
@@ -40,7 +42,7 @@ impl World {
     ///
     /// # Errors
     /// What cannot be reached.
-    pub(super) async fn open(endpoints: &Endpoints, jobs: &[Planned], simulated: bool) -> Result<Self, Failure> {
+    pub(super) async fn open(endpoints: &Endpoints, jobs: &Workload, simulated: bool) -> Result<Self, Failure> {
         let Endpoints { nats, clickhouse, .. } = endpoints;
         let open = async |user: &str, password: &str, inbox_prefix: Option<String>| {
             let (user, password) = (Some(user.to_owned()), Some(password.to_owned().into()));
@@ -51,7 +53,7 @@ impl World {
         let mut producers = BTreeMap::new();
         for (name, endpoint) in &nats.teams {
             let team: Team = name.parse().expect("the stack's teams have names");
-            if jobs.iter().any(|job| job.team == team) {
+            if jobs.by_team().contains_key(&team) {
                 let connection = open(&endpoint.user, &endpoint.password, Some(endpoint.inbox_prefix.clone())).await?;
                 producers.insert(team.clone(), Producer::new(connection.client, team));
             }
@@ -66,7 +68,8 @@ impl World {
             ..ClickHouseConfig::new(clickhouse.url.clone())
         };
         let store = Store::new(config).map_err(|error| clickhouse_failed(&error))?;
-        Ok(World { broker, log, state, store, producers, simulated: simulated.then(|| endpoints.sim.url.clone()) })
+        let simulated = simulated.then(|| endpoints.sim.url.clone());
+        Ok(World { broker, log, state, store, producers, simulated, brokers: endpoints.brokers.clone() })
     }
 
     /// The servers' versions, in words.
@@ -89,29 +92,29 @@ impl World {
     /// What could not be read; jobs that are lost are no error here, but in the report.
     pub(super) async fn work(
         &self,
-        jobs: Vec<Planned>,
+        jobs: Workload,
         bounds: Option<&Bounds>,
         patience: Duration,
         show: &Show,
-    ) -> Result<Report, Failure> {
-        let teams = self
-            .producers
-            .keys()
-            .map(|team| (team.to_string(), jobs.iter().filter(|job| job.team == *team).count() as u64));
+    ) -> Result<Found, Failure> {
+        let teams = jobs.by_team().iter().map(|(team, jobs)| (team.to_string(), *jobs as u64));
         let mut shown = show.results(&teams.collect::<Vec<_>>());
         show.say(format_args!("submitting {} jobs …", jobs.len()));
         let run = Run::new(self.producers.clone(), bounds.map(|bounds| Guard::new(bounds.cap)), patience);
         let bound =
             |job: &Planned| bounds.and_then(|bounds| bounds.of(job)).map_or(NanoUsd::ZERO, |bound| bound.total());
         let mut live = run.subscribe().await.map_err(|error| nats_failed(&error))?;
+        let before = SlotTime::ask(&self.brokers).await;
         let started = Instant::now();
-        let (took, changed) = tokio::select! {
+        let (took, slots, changed) = tokio::select! {
             done = async {
                 let ((), followed) = tokio::join!(run.submit(jobs, bound), run.follow(self.log.tail(1), &mut shown));
                 followed?;
                 let took = run.last_result().map_or(Duration::ZERO, |last| last.duration_since(started));
+                // Now: what follows is no work of theirs.
+                let after = SlotTime::ask(&self.brokers).await;
                 run.heard().await;
-                Ok::<_, Failure>((took, run.changed().await.len()))
+                Ok::<_, Failure>((took, after.zip(before), run.changed().await.len()))
             } => done?,
             () = run.listen(&mut live) => unreachable!("it listens for ever"),
         };
@@ -135,7 +138,16 @@ impl World {
         for (id, why) in tally.refused.iter().take(3) {
             show.say(format_args!("{id} was not accepted: {why}"));
         }
-        Ok(Report::new(Found { tally, changed, heard, books: compared, usage, witness, took }))
+        Ok(Found {
+            tally,
+            changed,
+            heard,
+            books: compared,
+            usage,
+            witness,
+            took,
+            slots: slots.and_then(|(after, before)| after.since(before)),
+        })
     }
 }
 

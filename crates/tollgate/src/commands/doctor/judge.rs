@@ -206,26 +206,30 @@ pub fn stream(planned: &Planned) -> Finding {
     }
 }
 
-/// Bytes of server memory for each kept result, measured: 280 MB for a million.
-const RESULT_BYTES: u64 = 280;
+/// Bytes of server memory for each message with a subject of its own, measured: 280 MB for a million.
+const KEPT_BYTES: u64 = 280;
 /// Bytes of server memory for each consumer, measured.
 const CONSUMER_BYTES: u64 = 61 * 1024;
 /// More than this should not come as a surprise.
 const MEMORY_NOTABLE: u64 = 2 << 30;
 
-/// What the kept results and the lanes cost the server in memory, now and when the results stream is full.
-pub fn memory(results: u64, results_max: u64, consumers: u64) -> Finding {
-    let bytes =
-        |results: u64| results.saturating_mul(RESULT_BYTES).saturating_add(consumers.saturating_mul(CONSUMER_BYTES));
+/// What the kept results, the waiting jobs and the lanes cost the server in memory, now and when the streams are full.
+pub fn memory(kept: u64, kept_max: u64, consumers: u64) -> Finding {
+    let bytes = |kept: u64| kept.saturating_mul(KEPT_BYTES).saturating_add(consumers.saturating_mul(CONSUMER_BYTES));
     let mib = |bytes: u64| bytes >> 20;
-    let full = bytes(results_max);
+    let full = bytes(kept_max);
     let detail = format!(
-        "about {} MiB for {results} results and {consumers} consumers; {} MiB when {results_max} are kept",
-        mib(bytes(results)),
+        "about {} MiB for {kept} results and waiting jobs and {consumers} consumers; {} MiB for {kept_max}",
+        mib(bytes(kept)),
         mib(full)
     );
     if full > MEMORY_NOTABLE {
-        Finding::warn(Area::Nats, "nats.memory", detail, "give the server that memory, or lower [streams] results_max")
+        Finding::warn(
+            Area::Nats,
+            "nats.memory",
+            detail,
+            "give the server that memory, or lower [streams] results_max and wait_max",
+        )
     } else {
         Finding::ok(Area::Nats, "nats.memory", detail)
     }
@@ -347,7 +351,7 @@ mod tests {
         let finding = memory(1_000_000, 2_000_000, 300);
         assert_eq!(
             finding.detail,
-            "about 284 MiB for 1000000 results and 300 consumers; 551 MiB when 2000000 are kept"
+            "about 284 MiB for 1000000 results and waiting jobs and 300 consumers; 551 MiB for 2000000"
         );
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use serde::Deserialize;
 use tollgate_queue::streams;
-use tollgate_queue::teams::Teams;
 use tollgate_queue::{Connection, Lanes, ServerClock};
 use tollgate_types::subjects;
 
@@ -91,12 +90,16 @@ async fn permissions(connection: &Connection) -> Vec<Finding> {
         ("commit results", "tollgate.results.doctor.probe"),
         ("record extra spend", "tollgate.extra.doctor.probe.probe"),
         ("bury dead letters", "tollgate.dead.standard.doctor"),
+        ("park jobs", "tollgate.wait.due.standard.doctor.probe"),
+        ("write the audit", "tollgate.audit.doctor.probe"),
     ] {
         findings.push(judge::permission(what, refused_publish(connection, subject).await));
     }
     for (what, subject) in [
         ("count waiting jobs", format!("$JS.API.STREAM.INFO.{}", subjects::JOBS_STREAM)),
         ("see the lanes' consumers", format!("$JS.API.CONSUMER.NAMES.{}", subjects::JOBS_STREAM)),
+        ("see the gates' consumers", format!("$JS.API.CONSUMER.LIST.{}", subjects::WAIT_STREAM)),
+        ("read the accounts", format!("$JS.API.STREAM.INFO.KV_{}", subjects::LEDGER_BUCKET)),
         ("read the configuration", format!("$JS.API.STREAM.INFO.KV_{}", subjects::CONFIG_BUCKET)),
         ("read our state", format!("$JS.API.STREAM.INFO.KV_{}", subjects::STATE_BUCKET)),
     ] {
@@ -157,13 +160,20 @@ async fn as_configured(connection: &Connection, loaded: &Loaded) -> Vec<Finding>
         }
     };
     let mut findings: Vec<Finding> = planned.iter().map(judge::stream).collect();
-    let (results, jobs) = (subjects::RESULTS_STREAM, subjects::JOBS_STREAM);
-    if let (Ok(results), Ok(jobs)) = (context.get_stream(results).await, context.get_stream(jobs).await) {
-        let kept = results.cached_info();
-        let most = u64::try_from(kept.config.max_messages).unwrap_or(u64::MAX / 1024);
-        let consumers = kept.state.consumer_count + jobs.cached_info().state.consumer_count;
-        findings.push(judge::memory(kept.state.messages, most, consumers as u64));
+    let (mut kept, mut kept_max, mut consumers) = (0, 0_u64, 0);
+    for name in [subjects::RESULTS_STREAM, subjects::WAIT_STREAM, subjects::JOBS_STREAM] {
+        let Ok(stream) = context.get_stream(name).await else { return findings };
+        let info = stream.cached_info();
+        consumers += info.state.consumer_count as u64;
+        // A lane's jobs share one subject and cost next to nothing.
+        if name != subjects::JOBS_STREAM {
+            let room = streams::Room::read(&info.config.metadata).messages;
+            let most = if name == subjects::WAIT_STREAM { room } else { info.config.max_messages };
+            kept += info.state.messages;
+            kept_max = kept_max.saturating_add(u64::try_from(most).unwrap_or(u64::MAX / 1024));
+        }
     }
+    findings.push(judge::memory(kept, kept_max, consumers));
     findings
 }
 
@@ -202,8 +212,8 @@ async fn clock(connection: &Connection, loaded: &Loaded) -> Option<Finding> {
 }
 
 async fn teams(connection: &Connection) -> Option<Finding> {
-    let teams = Teams::open(&connect::jetstream(connection)).await.ok()?;
-    let names: Vec<String> = teams.all().into_iter().map(|(name, _)| name).collect();
+    let directory = connect::directory(&connect::jetstream(connection)).await.ok()?;
+    let names: Vec<String> = directory.teams().into_iter().map(|(name, _)| name).collect();
     Some(if names.is_empty() {
         Finding::warn(
             Area::Nats,

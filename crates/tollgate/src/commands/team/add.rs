@@ -1,77 +1,35 @@
-//! `team`: register teams, and say what the NATS server needs for a new one.
+//! `team add`: registers a team, and says what the NATS server needs for it.
 
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 use tollgate_queue::Connection;
-use tollgate_queue::teams::{TeamRecord, Teams, TeamsError};
+use tollgate_queue::directory::{Paused, TeamRecord};
 use tollgate_types::Team;
 
-use super::Cx;
-use crate::connect;
+use crate::commands::Cx;
 use crate::exit::{Code, Failure, Outcome};
+use crate::live::{By, Operator};
 use crate::output;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Register a team or change its weight; for a new one, print its account for the NATS server
-    Add(AddArgs),
-    /// List the registered teams
-    List,
-}
-
-#[derive(Debug, clap::Args)]
-struct AddArgs {
+pub(super) struct Args {
     /// The team: 1 to 64 of A-Z a-z 0-9 _ -
     #[arg(value_name = "NAME")]
     name: Team,
-    /// Its share against other teams of the same class
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    weight: u32,
+    /// Its share against other teams of the same class; 1 for a new team
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    weight: Option<u32>,
     /// Print an account with a fresh password also for a team that is already registered
     #[arg(long)]
     account: bool,
+    #[command(flatten)]
+    pub(super) by: By,
 }
 
 /// Long enough not to be guessed, and plain enough for the server's configuration language.
 const PASSWORD_CHARS: usize = 24;
-
-/// Runs the command.
-///
-/// # Errors
-/// When NATS or the bucket cannot be reached.
-pub async fn run(args: &Args, cx: &Cx) -> Outcome {
-    crate::telemetry::init_quiet(&cx.env);
-    let loaded = cx.load()?;
-    let connection = connect::nats(&loaded.config, "tollgate team").await?;
-    let teams = Teams::open(&connect::jetstream(&connection)).await.map_err(|error| failed(&error))?;
-    match &args.command {
-        Command::Add(args) => add(args, &connection, &teams, cx).await,
-        Command::List => list(&teams, cx),
-    }
-}
-
-fn failed(error: &TeamsError) -> Failure {
-    Failure::new(Code::Nats, "the teams cannot be read or changed").because(error)
-}
-
-fn list(teams: &Teams, cx: &Cx) -> Outcome {
-    #[derive(Serialize)]
-    struct Line {
-        team: String,
-        weight: u32,
-    }
-    let lines: Vec<Line> = teams.all().into_iter().map(|(team, record)| Line { team, weight: record.weight }).collect();
-    cx.output.records(&lines, &["team", "weight"], |line| vec![line.team.clone(), line.weight.to_string()])?;
-    Ok(Code::Ok)
-}
 
 /// What was done, and what is left to do.
 #[derive(Debug, Serialize)]
@@ -92,22 +50,24 @@ struct Account {
     nats_config: String,
 }
 
-async fn add(args: &AddArgs, connection: &Connection, teams: &Teams, cx: &Cx) -> Outcome {
-    let (name, wanted) = (args.name.as_str(), TeamRecord { weight: args.weight });
+pub(super) async fn run(args: &Args, operator: &Operator, cx: &Cx) -> Outcome {
+    let name = args.name.as_str();
     // Before anything is changed: some names that are teams are no users.
     let account = account(name)?;
-    let known = teams.record(name);
-    let change = match &known {
-        Some(known) if *known == wanted => "unchanged",
+    let wanted = |known: Option<&TeamRecord>| {
+        let known = known.cloned().unwrap_or_default();
+        Ok(TeamRecord { weight: args.weight.unwrap_or(known.weight), ..known })
+    };
+    let done = operator.change(&args.name, "team add", wanted).await?;
+    let change = match &done.before {
+        Some(known) if *known == done.after => "unchanged",
         Some(_) => "updated",
         None => "created",
     };
-    if change != "unchanged" {
-        teams.put(&args.name, &wanted).await.map_err(|error| failed(&error))?;
-    }
-    let by_account = if known.is_none() || args.account { accounts(connection).await } else { Accounts::NotAsked };
+    let ask = done.before.is_none() || args.account;
+    let by_account = if ask { accounts(&operator.connection).await } else { Accounts::NotAsked };
     let account = (by_account == Accounts::PerTeam).then_some(account);
-    let added = Added { team: name.to_owned(), weight: args.weight, change, account };
+    let added = Added { team: name.to_owned(), weight: done.after.weight, change, account };
     cx.output.record(&added, |added| {
         let first = format!("{}: {change}, weight {}", added.team, added.weight);
         match &added.account {
@@ -125,6 +85,10 @@ async fn add(args: &AddArgs, connection: &Connection, teams: &Teams, cx: &Cx) ->
              give the team's user the permissions that deploy/nats/README.md lists"
         )),
         Accounts::NotAsked => {}
+    }
+    let is_ours = |paused: &Paused| matches!(paused, Paused::Lane { team, .. } if *team == args.name);
+    if operator.directory.pauses().iter().any(|(paused, _)| is_ours(paused)) {
+        output::say(format_args!("its jobs wait, because it is paused: `tollgate queue resume {name}`"));
     }
     Ok(Code::Ok)
 }

@@ -1,4 +1,7 @@
-//! `job get`: the one result of a job, from the commit log.
+//! `job`: the one result of a job, why there is none yet, what waits, and how to end it.
+
+mod ask;
+mod list;
 
 use tollgate_client::WaitError;
 use tollgate_types::{JobId, JobResult};
@@ -18,24 +21,45 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show the result of a job: exit code 0 if there is one, however it ended, and 6 if there is none yet
-    Get {
-        /// The job's id, as `submit` printed it
-        #[arg(value_name = "ID")]
-        id: JobId,
-        /// The job's team; the connection's user if left out
-        #[arg(long, value_name = "TEAM")]
-        team: Option<tollgate_types::Team>,
-    },
+    Get(Which),
+    /// List the jobs of a team that wait or run, the oldest first; their prompts are not shown
+    List(list::Args),
+    /// Cancel a job, wherever it waits or runs; exit code 1 if it had ended already
+    Cancel(Which),
+    /// Say where a job is, what it waits for, and when its turn may come
+    Explain(Which),
+}
+
+/// One job.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The job's id, as `submit` printed it
+    #[arg(value_name = "ID")]
+    id: JobId,
+    /// The job's team; the connection's user if left out
+    #[arg(long, value_name = "TEAM")]
+    team: Option<tollgate_types::Team>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When NATS cannot be asked.
+/// When NATS cannot be asked, or nobody answers.
 pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
-    let Command::Get { id, team } = &args.command;
-    let access = Access::open(team.as_ref(), cx, "tollgate job").await?;
+    let which = match &args.command {
+        Command::List(args) => return list::run(args, cx).await,
+        Command::Get(which) | Command::Cancel(which) | Command::Explain(which) => which,
+    };
+    let access = Access::open(which.team.as_ref(), cx, "tollgate job").await?;
+    match &args.command {
+        Command::Cancel(_) => ask::cancel(&which.id, &access, cx).await,
+        Command::Explain(_) => ask::explain(&which.id, &access, cx).await,
+        Command::Get(_) | Command::List(_) => get(&which.id, &access, cx).await,
+    }
+}
+
+async fn get(id: &JobId, access: &Access, cx: &Cx) -> Outcome {
     let found = async { access.producer.result(id).await.map_err(|error| unanswered(&error)) };
     match access.unless_refused(found).await? {
         Some(line) => {
@@ -44,7 +68,8 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         }
         None => {
             output::say(format_args!(
-                "no result yet for {id} of team {}; it may wait, run, be unknown, or be older than results are kept",
+                "no result yet for {id} of team {0}; it may wait, run, be unknown, or be older than results are kept; \
+                 `tollgate job explain {id} --team {0}` tells",
                 access.producer.team()
             ));
             Ok(Code::Timeout)

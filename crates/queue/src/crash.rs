@@ -1,6 +1,7 @@
 //! Named crash points: places where a test can make the process die as by `kill -9`, to see what it leaves behind.
 //!
-//! A release build has none. The names are those of the steps between which they stand:
+//! A release build has none. The names are those of the steps between which they stand, of a job's life (C), of a
+//! worker's swaps of accounts (L) and of the settler's (S):
 //!
 //! | point | where |
 //! | --- | --- |
@@ -10,8 +11,14 @@
 //! | C4 | about to call the provider |
 //! | C5 | the provider answered, nothing committed |
 //! | C6 | committed, nothing replied |
+//! | C7 | about to park |
+//! | C8 | parked, not acked |
 //! | C9 | replied, not acked |
 //! | C10 | acked |
+//! | L1 | about to swap an account's record |
+//! | L2 | swapped it |
+//! | S0 | a batch of results was read, no account is swapped |
+//! | S1 | every account is swapped, how far that was is not noted |
 
 use std::str::FromStr;
 
@@ -36,7 +43,7 @@ impl FromStr for CrashPlan {
 
 impl CrashPlan {
     /// Dies here, if the plan says so and this is no release build.
-    pub(crate) fn point(&self, name: &'static str) {
+    pub fn point(&self, name: &'static str) {
         if !cfg!(debug_assertions) {
             return;
         }

@@ -1,13 +1,12 @@
 //! `dead`: jobs that could not be run, with their original bytes and headers.
 
-use std::time::Duration;
+mod replay;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Info, Stream};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::StreamExt;
 use serde::Serialize;
 use tollgate_types::{JobId, UnixMillis, headers, subjects};
 
@@ -15,6 +14,7 @@ use super::Cx;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
+use crate::stream::{self, Part, Read};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -43,10 +43,9 @@ enum Command {
         #[arg(long)]
         body: bool,
     },
+    /// Publish dead letters again, where they came from
+    Replay(replay::Args),
 }
-
-/// How many are asked for at once, and how long the server may take for them.
-const BATCH: (usize, Duration) = (500, Duration::from_secs(5));
 
 /// Runs the command.
 ///
@@ -54,10 +53,12 @@ const BATCH: (usize, Duration) = (500, Duration::from_secs(5));
 /// When the stream cannot be read, or holds no such dead letter.
 pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
+    if let Command::Replay(args) = &args.command {
+        return replay::run(args, cx).await;
+    }
     let loaded = cx.load()?;
     let connection = connect::nats(&loaded.config, "tollgate dead").await?;
-    let stream = connect::jetstream(&connection).get_stream(subjects::DEAD_STREAM).await;
-    let stream = stream.map_err(|error| unread(&error).try_this("run `tollgate init`"))?;
+    let stream = opened(&connect::jetstream(&connection)).await?;
     match &args.command {
         Command::List { team, reason } => {
             let wanted = |filter: &Option<String>, value: &str| filter.as_ref().is_none_or(|wanted| wanted == value);
@@ -68,7 +69,13 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
             Ok(Code::Ok)
         }
         Command::Show { which, body } => show(&stream, which, *body, cx).await,
+        Command::Replay(_) => unreachable!("it was run above"),
     }
+}
+
+async fn opened(context: &Context) -> Result<Stream<Info>, Failure> {
+    let stream = context.get_stream(subjects::DEAD_STREAM).await;
+    stream.map_err(|error| unread(&error).try_this("run `tollgate init`"))
 }
 
 fn unread(error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -108,40 +115,12 @@ impl Letter {
     }
 }
 
-/// Every dead letter, by a consumer that the server forgets by itself. Only headers travel.
+/// Every dead letter. Only headers travel.
 async fn all(stream: &Stream<Info>) -> Result<Vec<Letter>, Failure> {
-    let config = pull::Config {
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::None,
-        headers_only: true,
-        inactive_threshold: Duration::from_secs(30),
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
-    let consumer = stream.create_consumer(config).await.map_err(|error| unread(&error))?;
-    let (mut letters, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
-    while pending > 0 {
-        let batch = consumer.fetch().max_messages(BATCH.0).expires(BATCH.1).messages().await;
-        let mut batch = batch.map_err(|error| unread(&error))?;
-        let before = letters.len();
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(|error| unread(&*error))?;
-            let info = message.info().map_err(|error| unread(&*error))?;
-            let none = HeaderMap::new();
-            let headers = message.headers.as_ref().unwrap_or(&none);
-            // Without its payload, a message says how long that is.
-            let bytes = headers
-                .get("Nats-Msg-Size")
-                .and_then(|size| size.as_str().parse().ok())
-                .unwrap_or(message.payload.len());
-            letters.push(Letter::new(info.stream_sequence, info.published.into(), &message.subject, headers, bytes));
-            pending = info.pending;
-        }
-        if letters.len() == before {
-            return Err(Failure::new(Code::Nats, "the dead letters were not read to their end in time"));
-        }
-    }
+    let mut letters = Vec::new();
+    let mut take =
+        |read: &Read<'_>| letters.push(Letter::new(read.seq, read.at, read.subject, read.headers, read.bytes));
+    stream::each(stream, subjects::DEAD, Part::Headers, &mut take).await.map_err(|error| unread(&error))?;
     Ok(letters)
 }
 

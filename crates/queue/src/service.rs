@@ -1,0 +1,227 @@
+//! What teams ask of the broker: a NATS micro service (ADR-32), answered by any one worker.
+//!
+//! A team's questions come in on `tollgate.api.<team>.…`, and its account lets it ask under its own name only. The
+//! connection is the service's own: headers that a team makes unreadable drop the client's connection, or end the client
+//! for good (see [`quarantine`](crate::quarantine)), and nothing else shall suffer.
+
+use std::time::Duration;
+
+use async_nats::PublishError;
+use async_nats::service::error::Error as ServiceError;
+use async_nats::service::{Request, Service, ServiceExt as _};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, SelectAll, select_all};
+use serde::Serialize;
+use tollgate_types::Team;
+
+use crate::connect::{ConnectFailure, Connection};
+
+/// What the service is called in `nats micro ls`.
+pub const NAME: &str = "tollgate";
+/// All workers together: one of them answers.
+const QUEUE_GROUP: &str = "tollgate-api";
+/// How long before the service is opened once more after its client ended for good.
+const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+/// The most characters of an error's words.
+const WORDS_MAX: usize = 500;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// What became of a job.
+    Status,
+    /// That a job be cancelled.
+    Cancel,
+    /// What was used.
+    Usage,
+    /// How the budgets stand.
+    Budget,
+}
+
+impl Ask {
+    /// Everything that can be asked.
+    pub const ALL: [Ask; 4] = [Ask::Status, Ask::Cancel, Ask::Usage, Ask::Budget];
+
+    /// The last token of its subject.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ask::Status => "status",
+            Ask::Cancel => "cancel",
+            Ask::Usage => "usage",
+            Ask::Budget => "budget",
+        }
+    }
+}
+
+/// A question of a team; dropped without an answer, whoever asked waits in vain.
+#[derive(Debug)]
+pub struct Question {
+    /// Who asks, as the server enforces it.
+    pub team: Team,
+    /// What is asked.
+    pub what: Ask,
+    /// What came with it.
+    pub payload: Bytes,
+    request: Request,
+}
+
+impl Question {
+    /// Answers with JSON.
+    ///
+    /// # Errors
+    /// Why it could not be handed to the connection, or that nobody waits for an answer.
+    pub async fn ok(self, answer: &impl Serialize) -> Result<(), PublishError> {
+        let payload = serde_json::to_vec(answer).expect("what we answer always serialises");
+        self.request.respond(Ok(payload.into())).await
+    }
+
+    /// Answers that it failed, with a code like HTTP's, in the headers that micro services have for it.
+    ///
+    /// # Errors
+    /// As [`Question::ok`].
+    pub async fn error(self, code: u16, words: &str) -> Result<(), PublishError> {
+        refuse(&self.request, code, words).await
+    }
+}
+
+async fn refuse(request: &Request, code: u16, words: &str) -> Result<(), PublishError> {
+    // A line break would end the header.
+    let status = words.chars().take(WORDS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    request.respond(Err(ServiceError { status, code: code.into() })).await
+}
+
+/// The service.
+pub struct Api {
+    beside: Connection,
+    name: String,
+    /// `None` after its client ended, until it is opened again.
+    open: Option<Open>,
+}
+
+/// The service as it was opened; it ends with its connection.
+struct Open {
+    service: Service,
+    questions: SelectAll<BoxStream<'static, (Ask, Request)>>,
+    _connection: Connection,
+}
+
+/// Says why the service could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiFailure {
+    /// There is no connection for it.
+    #[error("cannot connect for the service")]
+    Connect(#[from] ConnectFailure),
+    /// It could not be registered.
+    #[error("cannot register the service")]
+    Register(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Api {
+    /// Connects like `beside` and begins to listen.
+    ///
+    /// # Errors
+    /// [`ApiFailure`].
+    pub async fn open(beside: &Connection, name: &str) -> Result<Api, ApiFailure> {
+        let name = format!("{name}-api");
+        let open = Some(Open::new(beside, &name).await?);
+        Ok(Api { beside: beside.clone(), name, open })
+    }
+
+    /// The next question. It waits for ever, and listens again whatever ends the connection. Cancel safe.
+    pub async fn next(&mut self) -> Question {
+        loop {
+            let Some(open) = &mut self.open else {
+                tokio::time::sleep(REOPEN_PAUSE).await;
+                match Open::new(&self.beside, &self.name).await {
+                    Ok(open) => self.open = Some(open),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "no service for teams yet");
+                    }
+                }
+                continue;
+            };
+            let Some((what, request)) = open.questions.next().await else {
+                tracing::error!("the connection for the teams' service ended for good; making another");
+                self.open = None;
+                continue;
+            };
+            // Without an account per team the asker chooses freely where the answer goes, and it is published with the
+            // broker's rights.
+            if request.message.reply.as_ref().is_none_or(|reply| is_ours(reply)) {
+                tracing::warn!(subject = %request.message.subject, "a question without an inbox to answer to");
+                continue;
+            }
+            match team_of(&request.message.subject) {
+                Some(team) => return Question { team, what, payload: request.message.payload.clone(), request },
+                None => {
+                    if let Err(error) = refuse(&request, 400, "the subject names no team").await {
+                        tracing::debug!(%error, "a question of nobody not answered");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops listening; questions that were handed out can still be answered, as long as they are held.
+    pub async fn stop(self) {
+        if let Some(Open { service, .. }) = self.open
+            && let Err(error) = service.stop().await
+        {
+            tracing::debug!(%error, "the teams' service was not stopped");
+        }
+    }
+}
+
+/// Whether a subject is the broker's own or the server's: no answer may be published there.
+fn is_ours(reply: &str) -> bool {
+    reply.starts_with("tollgate.") || reply.starts_with('$')
+}
+
+impl Open {
+    async fn new(beside: &Connection, name: &str) -> Result<Open, ApiFailure> {
+        let connection = beside.another(name).await?;
+        let builder = connection.client.service_builder();
+        let builder = builder.description("jobs, usage and budgets of a team").queue_group(QUEUE_GROUP);
+        let service = builder.start(NAME, env!("CARGO_PKG_VERSION")).await.map_err(ApiFailure::Register)?;
+        let mut questions = Vec::new();
+        for what in Ask::ALL {
+            let endpoint = service.endpoint_builder().name(what.as_str());
+            let endpoint = endpoint.add(format!("tollgate.api.*.{}", what.as_str())).await;
+            let endpoint = endpoint.map_err(ApiFailure::Register)?;
+            questions.push(endpoint.map(move |request| (what, request)).boxed());
+        }
+        // The server knows of the subscriptions once it answers what was said after them.
+        connection.client.flush().await.map_err(|error| ApiFailure::Register(error.into()))?;
+        Ok(Open { service, questions: select_all(questions), _connection: connection })
+    }
+}
+
+fn team_of(subject: &str) -> Option<Team> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let ["tollgate", "api", team, _] = tokens[..] else { return None };
+    team.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_team_is_read_from_the_subject_alone() {
+        assert_eq!(team_of("tollgate.api.search.status").map(|team| team.to_string()).as_deref(), Some("search"));
+        for none in ["tollgate.api.search", "tollgate.api.a b.status", "tollgate.api.search.status.x", "_R_.x"] {
+            assert_eq!(team_of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn nobody_makes_us_answer_into_a_lane() {
+        for ours in ["tollgate.jobs.batch.other", "$JS.API.STREAM.DELETE.X", "tollgate.results.a.b"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for inbox in ["_INBOX.abc", "_INBOX_search.abc", "_R_.x.y"] {
+            assert!(!is_ours(inbox), "{inbox}");
+        }
+    }
+}

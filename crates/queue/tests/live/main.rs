@@ -1,0 +1,11 @@
+//! What the crate does over a real nats-server, that is killed where it matters.
+
+mod directory;
+mod jobs;
+mod ledger;
+mod office;
+mod scan;
+mod service;
+mod spoken;
+mod wait;
+mod world;

@@ -1,0 +1,272 @@
+//! What the active settler does: read a batch of the log, fold it into each account it concerns, note how far it came.
+//!
+//! What a crash (kill -9, power, a lost server) leaves behind, step by step:
+//!
+//! - before the first account is swapped: nothing happened; the batch is read again.
+//! - between two accounts: the first has the batch, the second does not. The next settler folds the batch again; the
+//!   first account knows by its own sequence that it has it.
+//! - after the last account, before the note: the same, and nothing is folded twice.
+//! - after the note: the batch is done.
+//!
+//! Two settlers at once (a paused one that wakes) do the same work twice, and each record counts once all the same.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tollgate_policy::account::Account;
+use tollgate_policy::budget::Rule;
+use tollgate_queue::bucket::{BucketError, Version};
+use tollgate_queue::commit_log::{LogEntry, LogError};
+use tollgate_queue::ledger::{account_key, account_of};
+use tollgate_queue::office::{Left, Term};
+use tollgate_types::{AccountId, Scope, UnixMillis};
+
+use crate::fold::{self, Booked};
+use crate::settler::{Progress, Settler};
+
+/// Before something that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// No block is dropped so soon after the server was away, or after this settler began: workers who live had no way to
+/// renew their leases meanwhile, and do so within a second.
+const GRACE: Duration = Duration::from_secs(5);
+/// Accounts that are kept in memory between batches; the server has them all.
+const KNOWN_MAX: usize = 50_000;
+
+/// What the active settler remembers of the accounts.
+#[derive(Default)]
+pub(crate) struct Known {
+    accounts: HashMap<AccountId, (Account, u64)>,
+}
+
+impl Settler {
+    /// Folds until the office ends.
+    pub(crate) async fn serve(&mut self, term: &mut Term, stop: &CancellationToken) -> Left {
+        loop {
+            match self.log.reopen().await {
+                Ok(log) => self.log = log,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be opened yet");
+                    if let Err(left) = pause(term, stop).await {
+                        return left;
+                    }
+                    continue;
+                }
+            }
+            match self.serve_incarnation(term, stop).await {
+                Ok(()) => {}
+                Err(left) => return left,
+            }
+        }
+    }
+
+    /// Folds the stream as it is now; returns when it was made anew.
+    async fn serve_incarnation(&self, term: &mut Term, stop: &CancellationToken) -> Result<(), Left> {
+        let mut progress: Progress = serde_json::from_value(term.value().clone()).unwrap_or_default();
+        if progress.log != self.log.identity() {
+            progress = Progress { log: self.log.identity().to_owned(), through: 0 };
+        }
+        let mut tail = self.log.tail(progress.through + 1);
+        let mut known = Known::default();
+        let mut swept = Instant::now() - self.config.sweep;
+        let (mut touched, mut trouble) = (Instant::now(), Instant::now());
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return Err(Left::Stopped),
+                batch = tail.next_batch(self.config.batch_records_max, self.config.batch_wait) => batch,
+            };
+            match batch {
+                Ok(batch) if !batch.is_empty() => {
+                    self.config.crash.point("S0");
+                    self.fold_batch(&batch, &mut known, term, stop).await?;
+                    progress.through = batch.last().map_or(progress.through, |entry| entry.seq);
+                    self.config.crash.point("S1");
+                    term.advance(json!(progress), stop).await?;
+                    touched = Instant::now();
+                    metrics::gauge!("tollgate_settler_sequence").set(progress.through as f64);
+                }
+                Ok(_) if touched.elapsed() >= self.config.lease / 3 => {
+                    term.touch(stop).await?;
+                    touched = Instant::now();
+                }
+                Ok(_) => {}
+                Err(error @ LogError::Recreated { .. }) => {
+                    tracing::warn!(%error, "the settler starts over with the new stream");
+                    return Ok(());
+                }
+                Err(error) => tracing::warn!(%error, "log not read"),
+            }
+            if let Some(pending) = tail.pending() {
+                metrics::gauge!("tollgate_settler_lag_records").set(pending as f64);
+            }
+            if swept.elapsed() >= self.config.sweep {
+                swept = Instant::now();
+                if !self.sweep(&progress, &mut known, trouble.elapsed() >= GRACE).await {
+                    trouble = Instant::now();
+                }
+            }
+        }
+    }
+
+    async fn fold_batch(
+        &self,
+        batch: &[LogEntry],
+        known: &mut Known,
+        term: &mut Term,
+        stop: &CancellationToken,
+    ) -> Result<(), Left> {
+        let through = batch.last().map_or(0, |entry| entry.seq);
+        let has_budget = |scope: &Scope| !fold::rules_of(scope, &self.directory).is_empty();
+        for (scope, records) in fold::by_account(fold::booked(batch), has_budget) {
+            let rules = fold::rules_of(&scope, &self.directory);
+            while let Err(error) = self.fold_account(&scope, &records, &rules, through, known).await {
+                tracing::warn!(account = %scope, error = &error as &dyn std::error::Error, "account not swapped; again");
+                pause(term, stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds into one account, trying until no other swap comes between.
+    async fn fold_account(
+        &self,
+        scope: &Scope,
+        records: &[Booked<'_>],
+        rules: &[Rule],
+        through: u64,
+        known: &mut Known,
+    ) -> Result<(), BucketError> {
+        let id = scope.account();
+        loop {
+            let (mut account, revision) = self.version(scope, rules, known).await?;
+            if !fold::fold_into(&mut account, records, rules, through) {
+                return Ok(());
+            }
+            let due = account.alerts(rules);
+            account.announced(&due);
+            match self.write(&id, &account, revision, known).await {
+                Ok(()) => {
+                    self.announce(scope, &due);
+                    return Ok(());
+                }
+                Err(BucketError::Conflict) => known.forget(&id),
+                Err(error) => {
+                    known.forget(&id);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The newest version that is known, else the server's, else a fresh account with revision 0.
+    async fn version(&self, scope: &Scope, rules: &[Rule], known: &Known) -> Result<(Account, u64), BucketError> {
+        let id = scope.account();
+        if let Some(version) = known.accounts.get(&id) {
+            return Ok(version.clone());
+        }
+        let now = self.clock.now();
+        let open = || Account::open(scope.clone(), self.log.identity(), 0, now, rules);
+        let Some((value, revision)) = self.records.get(&account_key(&id)).await? else { return Ok((open(), 0)) };
+        match serde_json::from_slice::<Account>(&value) {
+            Ok(mut account) => {
+                // The stream was made anew: sequences start again, what was spent stays spent.
+                if account.log() != self.log.identity() {
+                    account.continue_in(self.log.identity());
+                }
+                Ok((account, revision))
+            }
+            Err(error) => {
+                tracing::error!(account = %scope, %error, "the account's record cannot be read; starting a fresh one");
+                Ok((open(), revision))
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        id: &AccountId,
+        account: &Account,
+        revision: u64,
+        known: &mut Known,
+    ) -> Result<(), BucketError> {
+        let value = serde_json::to_vec(account).expect("a record of texts and numbers always serialises").into();
+        let key = account_key(id);
+        let written = match revision {
+            0 => self.records.create(&key, value).await?,
+            revision => self.records.update(&key, value, revision).await?,
+        };
+        if known.accounts.len() >= KNOWN_MAX {
+            known.accounts.clear();
+        }
+        known.accounts.insert(id.clone(), (account.clone(), written));
+        Ok(())
+    }
+
+    /// Drops the blocks of dead workers, if it `may_drop` any, once everything that they committed while alive is
+    /// folded: sooner, headroom would appear before the spend that it hid. Says whether the server answered.
+    async fn sweep(&self, progress: &Progress, known: &mut Known, may_drop: bool) -> bool {
+        let now = self.clock.now();
+        let settled_until = if may_drop { now } else { UnixMillis::default() };
+        match self.log.bounds().await {
+            Ok(bounds) if bounds.last <= progress.through => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+        let versions = match self.records.read_all("account.").await {
+            Ok(versions) => versions,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "accounts not swept");
+                return false;
+            }
+        };
+        for Version { key, value, revision, .. } in versions {
+            let Some(id) = account_of(&key) else { continue };
+            let Ok(account) = serde_json::from_slice::<Account>(&value) else { continue };
+            if let Err(error) = self.sweep_one(&id, (account, revision), now, settled_until, known).await {
+                tracing::debug!(key, error = &error as &dyn std::error::Error, "swept next time");
+                known.forget(&id);
+            }
+        }
+        true
+    }
+
+    async fn sweep_one(
+        &self,
+        id: &AccountId,
+        (mut account, revision): (Account, u64),
+        now: UnixMillis,
+        settled_until: UnixMillis,
+        known: &mut Known,
+    ) -> Result<(), BucketError> {
+        let rules = fold::rules_of(account.scope(), &self.directory);
+        let before = account.clone();
+        // Windows that ended and caps that changed show, whether or not anybody spends.
+        account.refresh(now, &rules);
+        let dropped = account.expire(now, settled_until);
+        if dropped.is_empty() && account.windows() == before.windows() {
+            return Ok(());
+        }
+        for lease in &dropped {
+            tracing::info!(account = %account.scope(), lease, "a dead worker's block is back");
+            metrics::counter!("tollgate_blocks_expired_total").increment(1);
+        }
+        self.write(id, &account, revision, known).await
+    }
+}
+
+impl Known {
+    fn forget(&mut self, id: &AccountId) {
+        self.accounts.remove(id);
+    }
+}
+
+/// Waits before something is tried again, with a sign of life.
+async fn pause(term: &mut Term, stop: &CancellationToken) -> Result<(), Left> {
+    tokio::select! {
+        () = stop.cancelled() => return Err(Left::Stopped),
+        () = sleep(PAUSE) => {}
+    }
+    term.touch(stop).await
+}

@@ -1,0 +1,176 @@
+//! `job explain` and `job cancel`: questions to the service that all workers offer together.
+
+use std::time::Duration;
+
+use async_nats::client::{Request, RequestErrorKind};
+use serde::Deserialize;
+use serde_json::Value;
+use tollgate_types::{JobId, NanoUsd, Team};
+
+use crate::accounts::dollars;
+use crate::commands::Cx;
+use crate::commands::submit::Access;
+use crate::exit::{Code, Failure, Outcome};
+use crate::output::Format;
+
+/// How long an answer may take: a worker may have to read a long backlog for it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// What is known about a job. Fields of later versions are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Known {
+    state: String,
+    status: Option<String>,
+    error_code: Option<String>,
+    class: Option<String>,
+    model_requested: Option<String>,
+    downgraded_to: Option<String>,
+    cost_nanousd: Option<NanoUsd>,
+    accepted_at: Option<String>,
+    queued_ms: Option<u64>,
+    run_ms: Option<u64>,
+    parked_for: Option<String>,
+    parked_behind: Option<String>,
+    ahead: Option<u64>,
+    gate: Option<String>,
+    reason: Option<String>,
+    expected_seconds: Option<u64>,
+    cancelled: bool,
+}
+
+pub(super) async fn explain(job: &JobId, access: &Access, cx: &Cx) -> Outcome {
+    let answer = ask(access, "status", serde_json::json!({ "job": job, "explain": true })).await?;
+    print(&answer, cx, |known| in_words(job, known, access.producer.team()))?;
+    Ok(Code::Ok)
+}
+
+/// Cancelling what was cancelled before is no failure; cancelling what ended otherwise is.
+pub(super) async fn cancel(job: &JobId, access: &Access, cx: &Cx) -> Outcome {
+    let answer = ask(access, "cancel", serde_json::json!({ "job": job })).await?;
+    let known = read(&answer)?;
+    let status = known.status.clone().unwrap_or_default();
+    print(&answer, cx, |known| {
+        if known.cancelled {
+            format!("{job}: cancelled")
+        } else {
+            format!("{job}: not cancelled; it had ended: {status}")
+        }
+    })?;
+    Ok(if known.cancelled || status == "cancelled" { Code::Ok } else { Code::Failed })
+}
+
+fn print(answer: &Value, cx: &Cx, words: impl FnOnce(&Known) -> String) -> Result<(), Failure> {
+    match cx.output.format() {
+        // As it was answered, with what this version does not know.
+        Format::Json | Format::Jsonl => cx.output.record(answer, |_| String::new()),
+        Format::Table => cx.output.text(&words(&read(answer)?)),
+    }
+}
+
+fn read(answer: &Value) -> Result<Known, Failure> {
+    Known::deserialize(answer).map_err(|error| Failure::new(Code::Failed, "the answer cannot be read").because(&error))
+}
+
+async fn ask(access: &Access, what: &str, question: Value) -> Result<Value, Failure> {
+    let team = access.producer.team();
+    let subject = format!("tollgate.api.{team}.{what}");
+    let request = Request::new().payload(question.to_string().into()).timeout(Some(ANSWER_WITHIN));
+    let asked = async {
+        access.producer.client().send_request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Failure::new(Code::Nats, "no worker answers questions").try_this(
+                "start `tollgate serve`; without an account per team, check that we may publish on tollgate.api.>",
+            ),
+            RequestErrorKind::TimedOut => {
+                Failure::new(Code::Timeout, format!("no answer within {} s", ANSWER_WITHIN.as_secs()))
+            }
+            _ => Failure::new(Code::Nats, "the workers cannot be asked").because(&error),
+        })
+    };
+    let message = access.unless_refused(asked).await?;
+    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
+    if let Some(reason) = header("Nats-Service-Error") {
+        return Err(refused(header("Nats-Service-Error-Code").as_deref(), &reason));
+    }
+    serde_json::from_slice(&message.payload)
+        .map_err(|error| Failure::new(Code::Failed, "the answer cannot be read").because(&error))
+}
+
+/// What the service refuses, with numbers as HTTP has them.
+fn refused(number: Option<&str>, reason: &str) -> Failure {
+    let code = match number {
+        Some("400") => Code::Usage,
+        Some("503") => Code::Nats,
+        _ => Code::Failed,
+    };
+    Failure::new(code, reason)
+}
+
+fn in_words(job: &JobId, known: &Known, team: &Team) -> String {
+    let class = known.class.as_deref().unwrap_or("?");
+    let mut lines = vec![match known.state.as_str() {
+        "ended" => format!("{job} has ended: {}", known.status.as_deref().unwrap_or("?")),
+        "running" => format!("{job} runs, out of {team}/{class}"),
+        "waiting" => format!("{job} waits in {team}/{class}"),
+        "parked" => format!("{job} is parked, out of {team}/{class}"),
+        other => format!("{job}: {other}"),
+    }];
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let gate = text(&known.gate).map(|gate| format!(" ({gate})")).unwrap_or_default();
+    let seconds = |seconds: u64| format!("in about {seconds} s, if its lane goes on as it does");
+    let facts = [
+        ("error", text(&known.error_code)),
+        ("why", text(&known.reason).map(|reason| format!("{reason}{gate}"))),
+        ("waits for", text(&known.parked_for)),
+        ("behind", text(&known.parked_behind)),
+        ("ahead", known.ahead.map(|ahead| format!("{ahead} job(s)"))),
+        ("its turn", known.expected_seconds.map(seconds)),
+        ("accepted", text(&known.accepted_at)),
+        ("asked for", text(&known.model_requested)),
+        ("served by", text(&known.downgraded_to).map(|model| format!("{model}, because its budget was spent"))),
+        ("cost", known.cost_nanousd.map(dollars)),
+        ("queued", known.queued_ms.map(|ms| format!("{ms} ms"))),
+        ("ran", known.run_ms.map(|ms| format!("{ms} ms"))),
+        ("result", (known.state == "ended").then(|| format!("tollgate job get {job} --team {team}"))),
+    ];
+    lines.extend(facts.into_iter().filter_map(|(name, fact)| Some(format!("  {name:<9}  {}", fact?))));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(answer: &str) -> String {
+        let known = read(&serde_json::from_str(answer).expect("JSON")).expect("an answer");
+        in_words(&"search:1".parse().expect("an id"), &known, &"search".parse().expect("a team"))
+    }
+
+    #[test]
+    fn every_state_is_told_with_what_is_known_about_it() {
+        let waiting = r#"{"job":"search:1","state":"waiting","class":"batch","accepted_at":"t","parked_for":null,
+            "parked_behind":null,"ahead":12,"gate":"budget","reason":"$1 does not fit","expected_seconds":9}"#;
+        assert_eq!(
+            words(waiting),
+            "search:1 waits in search/batch\n  why        $1 does not fit (budget)\n  ahead      12 job(s)\n  \
+             its turn   in about 9 s, if its lane goes on as it does\n  accepted   t"
+        );
+        let ended = r#"{"state":"ended","status":"succeeded","error_code":null,"class":"batch","model_requested":"big",
+            "downgraded_to":"mini","cost_nanousd":1500000,"queued_ms":3,"run_ms":4,"later":1}"#;
+        let said = words(ended);
+        for part in ["has ended: succeeded", "asked for  big", "mini, because", "$0.0015", "tollgate job get search:1"]
+        {
+            assert!(said.contains(part), "{part} is missing in {said}");
+        }
+        let parked = r#"{"state":"parked","class":"batch","parked_for":"a live deployment","parked_behind":"m-1"}"#;
+        assert!(words(parked).contains("waits for  a live deployment"), "{}", words(parked));
+    }
+
+    #[test]
+    fn refusals_keep_their_words_and_get_an_exit_code() {
+        for (number, code) in [(Some("400"), Code::Usage), (Some("404"), Code::Failed), (None, Code::Failed)] {
+            let failure = refused(number, "unknown_job: x");
+            assert_eq!((failure.code, failure.reason().as_str()), (code, "unknown_job: x"));
+        }
+    }
+}

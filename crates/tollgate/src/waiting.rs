@@ -1,0 +1,129 @@
+//! What waits: jobs in their lanes, and jobs parked behind gates that are narrower than a lane.
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream::Context;
+use async_nats::{Client, StatusCode};
+use futures_util::TryStreamExt as _;
+use tollgate_queue::Connection;
+use tollgate_types::{Gate, LaneKey, Team, subjects};
+
+use crate::connect;
+use crate::exit::{Code, Failure};
+
+/// How many jobs wait in one lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// In the lane itself, with those that run.
+    pub in_lane: u64,
+    /// Parked, by the gate that they wait behind.
+    pub behind: BTreeMap<Gate, u64>,
+}
+
+impl Waiting {
+    /// Parked behind any gate.
+    pub fn parked(&self) -> u64 {
+        self.behind.values().sum()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        self.in_lane + self.parked()
+    }
+}
+
+/// Every lane in which something waits, and how many jobs wait for their time, which belong to no gate yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Everywhere {
+    /// By lane.
+    pub lanes: BTreeMap<LaneKey, Waiting>,
+    /// Jobs that wait for their time, of all lanes.
+    pub for_later: u64,
+}
+
+impl Everywhere {
+    /// Counts by the server's own counters; nothing is read or leased.
+    ///
+    /// # Errors
+    /// The streams cannot be read.
+    pub async fn count(connection: &Connection, context: &Context) -> Result<Everywhere, Failure> {
+        let (_, backlog) = connect::backlog(connection).await?;
+        let mut lanes: BTreeMap<LaneKey, Waiting> = BTreeMap::new();
+        for (lane, jobs) in backlog.lanes {
+            lanes.entry(lane).or_default().in_lane = jobs;
+        }
+        let (parked, all) = parked(context).await?;
+        for ((gate, lane), jobs) in &parked {
+            *lanes.entry(lane.clone()).or_default().behind.entry(gate.clone()).or_default() += jobs;
+        }
+        Ok(Everywhere { lanes, for_later: all.saturating_sub(parked.values().sum()) })
+    }
+
+    /// All lanes of a team.
+    pub fn of_team<'a>(&'a self, team: &'a str) -> impl Iterator<Item = (&'a LaneKey, &'a Waiting)> {
+        self.lanes.iter().filter(move |(lane, _)| lane.team == team)
+    }
+}
+
+/// Parked jobs by gate and lane, and all messages in their stream.
+///
+/// Each gate of a lane has a consumer, which knows how many jobs stand behind it.
+async fn parked(context: &Context) -> Result<(BTreeMap<(Gate, LaneKey), u64>, u64), Failure> {
+    let unread = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new(Code::Nats, "the parked jobs cannot be counted").because(error).try_this("run `tollgate init`")
+    };
+    let stream = context.get_stream(subjects::WAIT_STREAM).await.map_err(|error| unread(&error))?;
+    let mut counts = BTreeMap::new();
+    let mut consumers = stream.consumers();
+    while let Some(consumer) = consumers.try_next().await.map_err(|error| unread(&error))? {
+        if let Some(key) = key_of(&consumer.config.filter_subject) {
+            *counts.entry(key).or_default() += consumer.num_pending + consumer.num_ack_pending as u64;
+        }
+    }
+    Ok((counts, stream.cached_info().state.messages))
+}
+
+/// How many jobs of a team are parked, behind whatever gate, or wait for their time: the server counts what stands behind
+/// the first of them.
+///
+/// # Errors
+/// The server did not answer.
+pub async fn parked_of(client: &Client, team: &Team) -> Result<u64, Failure> {
+    let question = serde_json::json!({ "seq": 1, "batch": 1, "next_by_subj": format!("tollgate.wait.*.*.{team}.*") });
+    let subject = format!("$JS.API.DIRECT.GET.{}", subjects::WAIT_STREAM);
+    let answer = client.request(subject, question.to_string().into()).await.map_err(|error| {
+        let failure = Failure::new(Code::Nats, "the parked jobs cannot be counted").because(&error);
+        failure.try_this("run `tollgate init`")
+    })?;
+    if answer.status == Some(StatusCode::NOT_FOUND) {
+        return Ok(0);
+    }
+    let behind = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Num-Pending"));
+    match behind.and_then(|behind| behind.as_str().parse::<u64>().ok()) {
+        Some(behind) => Ok(behind + 1),
+        None => {
+            Err(Failure::new(Code::Nats, "the parked jobs cannot be counted: the server's answer is not understood"))
+        }
+    }
+}
+
+/// Gate and lane of a consumer's filter: `tollgate.wait.<gate>.<class>.<team>.*`.
+fn key_of(filter: &str) -> Option<(Gate, LaneKey)> {
+    let (gate, lane, _) = subjects::parse_wait(&format!("{}x", filter.strip_suffix('*')?))?;
+    Some((gate, lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gate_and_lane_are_read_from_a_filter() {
+        let lane = LaneKey { class: "batch".into(), team: "search".into() };
+        let filter = format!("tollgate.wait.{}.batch.search.*", Gate::of_model("m"));
+        assert_eq!(key_of(&filter), Some((Gate::of_model("m"), lane)));
+        for bad in ["tollgate.wait.*.batch.search.*", "tollgate.wait.due.batch.search.x", "tollgate.wait.later.a.b.*"] {
+            assert_eq!(key_of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Which lanes are open, and which gates: paused, out of money, out of permits, or free to go.
+//!
+//! A door that is as wide as a lane closes the lane, whose jobs stay untouched in their queue. A narrower one lets the
+//! lane's other jobs pass; the jobs that it stops are parked behind it ([`crate::park`]) and come back through here.
+
+use std::sync::Arc;
+
+use tollgate_queue::Directory;
+use tollgate_types::{Class, Gate, LaneKey, Scope};
+
+use crate::board::{Doors, Weights};
+use crate::config::Pool;
+use crate::ledger::Ledger;
+use crate::limiter::{Limited, Limiter};
+use crate::routes::Routes;
+
+/// How many jobs may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    /// None.
+    Closed,
+    /// So many, those that were asked for already included.
+    UpTo(usize),
+    /// As many as there are slots.
+    Free,
+}
+
+impl Allowance {
+    /// How many more may be asked for when `asked` are on their way.
+    pub(crate) fn left(self, asked: usize) -> usize {
+        match self {
+            Allowance::Closed => 0,
+            Allowance::UpTo(jobs) => jobs.saturating_sub(asked),
+            Allowance::Free => usize::MAX,
+        }
+    }
+
+    /// The narrower of two.
+    pub(crate) fn and(self, other: Allowance) -> Allowance {
+        match (self, other) {
+            (Allowance::Closed, _) | (_, Allowance::Closed) => Allowance::Closed,
+            (Allowance::UpTo(a), Allowance::UpTo(b)) => Allowance::UpTo(a.min(b)),
+            (Allowance::UpTo(jobs), Allowance::Free) | (Allowance::Free, Allowance::UpTo(jobs)) => {
+                Allowance::UpTo(jobs)
+            }
+            (Allowance::Free, Allowance::Free) => Allowance::Free,
+        }
+    }
+}
+
+/// Everything that can close a lane or a gate.
+pub(crate) struct Gates {
+    pub(crate) directory: Directory,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) pool: Pool,
+}
+
+/// Why a lane or a job does not run, for `explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    /// A stable word.
+    pub(crate) gate: &'static str,
+    /// For people.
+    pub(crate) message: String,
+}
+
+impl Gates {
+    /// Whether this worker serves the lane at all.
+    pub(crate) fn serves(&self, lane: &LaneKey) -> bool {
+        self.pool.serves(lane)
+    }
+
+    /// Why the lane is closed; `None` when it is open.
+    pub(crate) fn why_closed(&self, lane: &LaneKey) -> Option<Reason> {
+        if let Some(pause) = self.directory.lane_pause(lane) {
+            let because = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+            let message = format!("paused by {} at {}{because}", pause.author, pause.at.to_rfc3339());
+            return Some(Reason { gate: "paused", message });
+        }
+        for scope in wide(lane) {
+            if self.ledger.allowance(&scope.account()) == Allowance::Closed {
+                let message = self.ledger.why_closed(&scope.account());
+                return Some(Reason { gate: "budget", message });
+            }
+        }
+        let limited = Limited::Scope(team(lane));
+        (self.limiter.allowance(&limited, false).left(0) == 0)
+            .then(|| Reason { gate: "rate", message: self.limiter.why_closed(&limited) })
+    }
+
+    /// Why a gate is closed; `None` when it is open.
+    pub(crate) fn why_shut(&self, gate: &Gate) -> Option<Reason> {
+        if Doors::gate(self, gate).left(0) > 0 {
+            return None;
+        }
+        let reason = match gate {
+            Gate::Due => return None,
+            Gate::Account(id) if self.ledger.allowance(id) == Allowance::Closed => {
+                Reason { gate: "budget", message: self.ledger.why_closed(id) }
+            }
+            Gate::Account(id) => {
+                let message = self.limiter.why_closed_account(id);
+                Reason { gate: "rate", message }
+            }
+            Gate::Model(_) => match self.directory.gate_pause(gate) {
+                Some(pause) => Reason { gate: "paused", message: format!("the model is paused by {}", pause.author) },
+                None => Reason { gate: "model", message: "no deployment of the model takes calls now".to_owned() },
+            },
+        };
+        Some(reason)
+    }
+}
+
+/// The scopes that all jobs of a lane share.
+fn wide(lane: &LaneKey) -> [Scope; 2] {
+    [Scope::Organisation, team(lane)]
+}
+
+fn team(lane: &LaneKey) -> Scope {
+    Scope::Team { team: lane.team.clone() }
+}
+
+impl Doors for Gates {
+    fn lane(&self, lane: &LaneKey, busy: bool) -> Allowance {
+        // Before the team is looked for: the backlog of one that was removed may be kept by a pause.
+        if self.directory.lane_pause(lane).is_some() {
+            return Allowance::Closed;
+        }
+        // Jobs of an unknown team are answered, not held.
+        if self.directory.team(&lane.team).is_none() {
+            return Allowance::Free;
+        }
+        let money = wide(lane).map(|scope| self.ledger.allowance(&scope.account()));
+        let money = money.into_iter().fold(Allowance::Free, Allowance::and);
+        money.and(self.limiter.allowance(&Limited::Scope(team(lane)), busy))
+    }
+
+    fn gate(&self, gate: &Gate) -> Allowance {
+        match gate {
+            Gate::Due => Allowance::Free,
+            Gate::Account(id) => self.ledger.allowance(id).and(self.limiter.allowance_of_account(id)),
+            Gate::Model(digest) => match self.directory.gate_pause(gate) {
+                Some(_) => Allowance::Closed,
+                None => {
+                    let serving = self.routes.of_digest(digest);
+                    let each = serving.iter().map(|priced| self.limiter.allowance_with_wait(&Limited::of(priced)));
+                    // Nobody serves it any more: its jobs come and hear that.
+                    each.reduce(either).unwrap_or(Allowance::Free)
+                }
+            },
+        }
+    }
+
+    fn weights(&self, lane: &LaneKey) -> Weights {
+        let of_team = self.directory.team(&lane.team).map_or(1, |record| record.weight.clamp(1, 1000));
+        let classes = self.directory.organisation().class_weights;
+        let (class, of_class) = match lane.known_class() {
+            Some(Class::Interactive) => (0, classes.interactive),
+            Some(Class::Standard) => (1, classes.standard),
+            Some(Class::Batch) | None => (2, classes.batch),
+        };
+        Weights { class, of_class, of_team }
+    }
+}
+
+/// The wider of two ways, together.
+fn either(a: Allowance, b: Allowance) -> Allowance {
+    match (a, b) {
+        (Allowance::Free, _) | (_, Allowance::Free) => Allowance::Free,
+        (Allowance::UpTo(a), Allowance::UpTo(b)) => Allowance::UpTo(a.saturating_add(b)),
+        (Allowance::UpTo(jobs), Allowance::Closed) | (Allowance::Closed, Allowance::UpTo(jobs)) => {
+            Allowance::UpTo(jobs)
+        }
+        (Allowance::Closed, Allowance::Closed) => Allowance::Closed,
+    }
+}

@@ -1,0 +1,10 @@
+//! What makes a job wait, and what ends it meanwhile: pauses, times, deadlines, cancellations, limits, pools.
+
+mod bench;
+mod cancelled;
+mod deadlines;
+mod explained;
+mod later;
+mod pauses;
+mod pools;
+mod twice;
