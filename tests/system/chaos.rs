@@ -62,12 +62,8 @@ async fn crash_at_every_point(system: &mut System, producers: &Producers, journa
     let loading = tokio::spawn(load(producers.to_vec(), 700, Duration::from_millis(40), journal.clone()));
     let armed = tokio::time::Instant::now();
     loop {
-        for worker in &mut system.stack.workers {
-            if worker.ended().is_some() {
-                worker.restart().expect("the worker starts again");
-            }
-        }
-        let hits = hits(system);
+        system.nurse();
+        let hits = hits(system, &CRASH_POINTS);
         let enough = CRASH_POINTS.iter().all(|point| hits.get(point).copied().unwrap_or(0) >= HITS_MIN);
         if enough && loading.is_finished() {
             eprintln!("crash points hit: {hits:?}");
@@ -87,13 +83,13 @@ async fn crash_at_every_point(system: &mut System, producers: &Producers, journa
     }
 }
 
-/// How often each crash point was hit, from the workers' logs.
-fn hits(system: &System) -> BTreeMap<&'static str, usize> {
+/// How often each of the crash points was hit, from the workers' logs.
+pub(crate) fn hits<'a>(system: &System, points: &[&'a str]) -> BTreeMap<&'a str, usize> {
     let mut hits = BTreeMap::new();
     for entry in std::fs::read_dir(system.stack.dir().join("logs")).expect("the logs") {
         let text = std::fs::read_to_string(entry.expect("a log").path()).unwrap_or_default();
         for line in text.lines().filter(|line| line.contains("crash point")) {
-            for point in CRASH_POINTS {
+            for point in points.iter().copied() {
                 let named = [format!("point=\"{point}\""), format!("\"point\":\"{point}\""), format!("point={point} ")];
                 if named.iter().any(|name| format!("{line} ").contains(name)) {
                     *hits.entry(point).or_insert(0) += 1;

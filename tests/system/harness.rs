@@ -33,27 +33,48 @@ pub(crate) struct System {
     dir: Kept,
 }
 
+/// The file of crash points, in the directory of a system.
+const CRASH_PLAN: &str = "crash-plan";
+/// The file that says by how many milliseconds the clock of processes is wrong that start from then on.
+pub(crate) const CLOCK: &str = "clock-wrong-by";
+
 /// The directory of a system; it stays when a test fails.
 struct Kept(Option<TempDir>);
 
 impl System {
     /// Starts two workers and a sink of their own, with short leases, over `overrides` (TOML).
     pub(crate) async fn start(sim_faults: &str, overrides: &str) -> System {
+        System::start_with(overrides, |options| options.sim.faults = sim_faults.to_owned()).await
+    }
+
+    /// Starts two workers and a sink of their own over `overrides` (TOML), after `change` to what is started.
+    pub(crate) async fn start_with(overrides: &str, change: impl FnOnce(&mut StackOptions)) -> System {
         testkit::show_logs();
         let dir = tempfile::Builder::new().prefix("tollgate-system-").tempdir().expect("a temporary directory");
         let mut options = StackOptions::new(env!("CARGO_BIN_EXE_tollgate"), dir.path());
         options.workers = 2;
         options.separate_sink = true;
-        options.sim.faults = sim_faults.to_owned();
         options.overrides = overrides.parse().expect("the overrides are TOML");
-        options.broker_envs.push(("TOLLGATE_CRASH_FILE".into(), dir.path().join("crash-plan").display().to_string()));
+        for (variable, file) in [("TOLLGATE_CRASH_FILE", CRASH_PLAN), ("TOLLGATE_CLOCK_FILE", CLOCK)] {
+            options.broker_envs.push((variable.into(), dir.path().join(file).display().to_string()));
+        }
+        change(&mut options);
         let stack = Stack::start(options, &Progress::silent()).await.unwrap_or_else(|error| panic!("{error:?}"));
         System { stack, dir: Kept(Some(dir)) }
     }
 
     /// The file whose content arms crash points in processes that start from then on.
     pub(crate) fn crash_plan(&self) -> PathBuf {
-        self.stack.dir().join("crash-plan")
+        self.stack.dir().join(CRASH_PLAN)
+    }
+
+    /// Starts every worker again that died.
+    pub(crate) fn nurse(&mut self) {
+        for worker in &mut self.stack.workers {
+            if worker.ended().is_some() {
+                worker.restart().expect("the worker starts again");
+            }
+        }
     }
 
     /// A producer of a team.
@@ -116,6 +137,27 @@ impl Journal {
         self.0.lock().expect("no holder panics").push((team.to_owned(), id.clone()));
     }
 
+    /// Submits a line until the server answered, however often that takes, and notes it.
+    pub(crate) async fn submit(&self, producer: &Producer, class: Class, line: Bytes) -> JobId {
+        let id = producer.fresh_id();
+        loop {
+            match producer.submit(class, line.clone(), Some(id.clone())).await {
+                Ok(receipt) => {
+                    self.note(&receipt.id, producer.team().as_str());
+                    return receipt.id;
+                }
+                // The server is down: the same id again.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Submits many lines at once.
+    pub(crate) async fn submit_all(&self, producer: &Producer, class: Class, lines: impl Iterator<Item = Bytes>) {
+        let submit = |line| self.submit(producer, class, line);
+        futures_util::stream::iter(lines).map(submit).buffer_unordered(128).collect::<Vec<_>>().await;
+    }
+
     /// How many jobs were accepted.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().expect("no holder panics").len()
@@ -131,23 +173,7 @@ pub(crate) async fn load(system_producers: Vec<(Producer, Class)>, jobs: usize, 
         tick.tick().await;
         let (producer, class) = system_producers[n % system_producers.len()].clone();
         let journal = journal.clone();
-        submitting.spawn(async move {
-            let id = producer.fresh_id();
-            let line = line(n);
-            loop {
-                match producer.submit(class, line.clone(), Some(id.clone())).await {
-                    Ok(receipt) => {
-                        break journal
-                            .0
-                            .lock()
-                            .expect("no holder panics")
-                            .push((producer.team().to_string(), receipt.id));
-                    }
-                    // The server is down: the same id again.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        });
+        submitting.spawn(async move { drop(journal.submit(&producer, class, line(n)).await) });
         // Bounded: a server that is away must not pile up submissions without end.
         while submitting.len() > 512 {
             submitting.join_next().await;
@@ -202,22 +228,27 @@ pub(crate) async fn whole_log(core: &Connection) -> (CommitLog, Vec<LogEntry>) {
 
 /// Waits until every accepted job has its result, and the sink has everything.
 pub(crate) async fn drained(core: &Connection, journal: &Journal, within: Duration) {
+    drained_with(core, journal, within, || ()).await;
+}
+
+/// The same; `meanwhile` is called again and again.
+pub(crate) async fn drained_with(core: &Connection, journal: &Journal, within: Duration, mut meanwhile: impl FnMut()) {
     let started = Instant::now();
-    let wanted: BTreeSet<(String, JobId)> = journal.accepted().into_iter().collect();
-    loop {
-        let (_, entries) = whole_log(core).await;
-        let done: BTreeSet<(String, JobId)> = results(&entries).map(|(team, job, _)| (team, job)).collect();
-        let missing: Vec<_> = wanted.difference(&done).collect();
-        if missing.is_empty() {
-            break;
+    let context = jetstream::new(core.client.clone());
+    let mut tail = CommitLog::open(&context).await.expect("the results stream").tail(1);
+    let mut missing: BTreeSet<(String, JobId)> = journal.accepted().into_iter().collect();
+    while !missing.is_empty() {
+        meanwhile();
+        let entries = tail.next_batch(1000, Duration::from_millis(250)).await.expect("the same stream");
+        for (team, job, _) in results(&entries) {
+            missing.remove(&(team, job));
         }
         assert!(
-            started.elapsed() < within,
+            missing.is_empty() || started.elapsed() < within,
             "{} jobs have no result after {within:?}, such as {:?}",
             missing.len(),
-            missing[0]
+            missing.first()
         );
-        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
@@ -285,6 +316,7 @@ async fn books_agree(system: &System, core: &Connection, log: &CommitLog, entrie
     let rollup = store.totals(HourRange::ALL, Source::Rollup).await.expect("the rollup");
     let differences = reconcile::reconcile(&ledger, &raw, &rollup);
     assert!(differences.is_empty(), "{differences:#?}");
+    crate::ledger::agrees(core, entries).await;
 }
 
 /// The system's ClickHouse.

@@ -4,9 +4,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod chaos;
+mod clock;
+mod fairness;
 mod forgetful;
 mod harness;
+mod lanes;
 mod layers;
+mod ledger;
+mod money;
 mod outage;
 mod poison;
 mod zombie;

@@ -32,6 +32,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// No block is dropped so soon after the server was away, or after this settler began: workers who live had no way to
 /// renew their leases meanwhile, and do so within a second.
 const GRACE: Duration = Duration::from_secs(5);
+/// An answer that took so long came from a server that was away or did not get to it.
+const LONG: Duration = Duration::from_secs(1);
 /// Accounts that are kept in memory between batches; the server has them all.
 const KNOWN_MAX: usize = 50_000;
 
@@ -39,6 +41,30 @@ const KNOWN_MAX: usize = 50_000;
 #[derive(Default)]
 pub(crate) struct Known {
     accounts: HashMap<AccountId, (Account, u64)>,
+}
+
+/// Since when the server has answered without a break, as far as this settler saw.
+pub(crate) struct Calm(Instant);
+
+impl Calm {
+    /// Waits for something that is one question to the server when all is well. If it takes long, the server was away.
+    async fn ask<T>(&mut self, question: impl Future<Output = T>) -> T {
+        let asked = Instant::now();
+        let answer = question.await;
+        if asked.elapsed() >= LONG {
+            self.ends();
+        }
+        answer
+    }
+
+    /// The server did not answer.
+    fn ends(&mut self) {
+        self.0 = Instant::now();
+    }
+
+    fn is_long(&self) -> bool {
+        self.0.elapsed() >= GRACE
+    }
 }
 
 impl Settler {
@@ -71,7 +97,10 @@ impl Settler {
         let mut tail = self.log.tail(progress.through + 1);
         let mut known = Known::default();
         let mut swept = Instant::now() - self.config.sweep;
-        let (mut touched, mut trouble) = (Instant::now(), Instant::now());
+        let mut touched = Instant::now();
+        let mut calm = Calm(Instant::now());
+        // Everything that the server stored before this time is folded.
+        let mut settled_until = UnixMillis::default();
         loop {
             let batch = tokio::select! {
                 () = stop.cancelled() => return Err(Left::Stopped),
@@ -80,15 +109,17 @@ impl Settler {
             match batch {
                 Ok(batch) if !batch.is_empty() => {
                     self.config.crash.point("S0");
-                    self.fold_batch(&batch, &mut known, term, stop).await?;
-                    progress.through = batch.last().map_or(progress.through, |entry| entry.seq);
+                    self.fold_batch(&batch, &mut known, (&mut *term, &mut calm), stop).await?;
+                    if let Some(last) = batch.last() {
+                        (progress.through, settled_until) = (last.seq, settled_until.max(last.at));
+                    }
                     self.config.crash.point("S1");
-                    term.advance(json!(progress), stop).await?;
+                    calm.ask(term.advance(json!(progress), stop)).await?;
                     touched = Instant::now();
                     metrics::gauge!("tollgate_settler_sequence").set(progress.through as f64);
                 }
                 Ok(_) if touched.elapsed() >= self.config.lease / 3 => {
-                    term.touch(stop).await?;
+                    calm.ask(term.touch(stop)).await?;
                     touched = Instant::now();
                 }
                 Ok(_) => {}
@@ -103,9 +134,13 @@ impl Settler {
             }
             if swept.elapsed() >= self.config.sweep {
                 swept = Instant::now();
-                if !self.sweep(&progress, &mut known, trouble.elapsed() >= GRACE).await {
-                    trouble = Instant::now();
+                match calm.ask(self.caught_up(&progress)).await {
+                    Ok(at) => settled_until = settled_until.max(at.unwrap_or_default()),
+                    Err(_) => calm.ends(),
                 }
+                // Without calm nothing counts as settled: leases could not be renewed.
+                let until = if calm.is_long() { settled_until } else { UnixMillis::default() };
+                self.sweep(until, &mut known).await;
             }
         }
     }
@@ -114,7 +149,7 @@ impl Settler {
         &self,
         batch: &[LogEntry],
         known: &mut Known,
-        term: &mut Term,
+        (term, calm): (&mut Term, &mut Calm),
         stop: &CancellationToken,
     ) -> Result<(), Left> {
         let through = batch.last().map_or(0, |entry| entry.seq);
@@ -123,6 +158,7 @@ impl Settler {
             let rules = fold::rules_of(&scope, &self.directory);
             while let Err(error) = self.fold_account(&scope, &records, &rules, through, known).await {
                 tracing::warn!(account = %scope, error = &error as &dyn std::error::Error, "account not swapped; again");
+                calm.ends();
                 pause(term, stop).await?;
             }
         }
@@ -204,21 +240,23 @@ impl Settler {
         Ok(())
     }
 
-    /// Drops the blocks of dead workers, if it `may_drop` any, once everything that they committed while alive is
-    /// folded: sooner, headroom would appear before the spend that it hid. Says whether the server answered.
-    async fn sweep(&self, progress: &Progress, known: &mut Known, may_drop: bool) -> bool {
+    /// The time before which everything is folded, if nothing is left to fold; `None` if something is.
+    async fn caught_up(&self, progress: &Progress) -> Result<Option<UnixMillis>, LogError> {
+        // Before the question: what is committed meanwhile may be missing from the answer.
         let now = self.clock.now();
-        let settled_until = if may_drop { now } else { UnixMillis::default() };
-        match self.log.bounds().await {
-            Ok(bounds) if bounds.last <= progress.through => {}
-            Ok(_) => return true,
-            Err(_) => return false,
-        }
+        let bounds = self.log.bounds().await?;
+        Ok((bounds.last <= progress.through).then_some(now))
+    }
+
+    /// Drops the blocks of leases that ended before `settled_until`: before that time everything is folded that their
+    /// workers committed. Sooner, headroom would appear before the spend that it hid.
+    async fn sweep(&self, settled_until: UnixMillis, known: &mut Known) {
+        let now = self.clock.now();
         let versions = match self.records.read_all("account.").await {
             Ok(versions) => versions,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "accounts not swept");
-                return false;
+                return;
             }
         };
         for Version { key, value, revision, .. } in versions {
@@ -229,7 +267,6 @@ impl Settler {
                 known.forget(&id);
             }
         }
-        true
     }
 
     async fn sweep_one(

@@ -216,6 +216,11 @@ impl World {
 
     /// Starts a settler.
     pub async fn settler(&self, name: &str) -> SettlerHandle {
+        self.settler_with(name, |_| {}).await
+    }
+
+    /// Starts a settler with a change to the default configuration.
+    pub async fn settler_with(&self, name: &str, change: impl FnOnce(&mut SettlerConfig)) -> SettlerHandle {
         let connection = self.broker(name).await;
         let context = async_nats::jetstream::new(connection.client.clone());
         let (clock, directory) =
@@ -226,7 +231,9 @@ impl World {
         let state = State::open(&context).await.expect("the bucket exists");
         let records = Records::open(&context).await.expect("the bucket exists");
         let parts = (records, directory.clone(), clock);
-        let settler = Settler::new(SettlerConfig::new(name), log, state, parts, alerts);
+        let mut config = SettlerConfig::new(name);
+        change(&mut config);
+        let settler = Settler::new(config, log, state, parts, alerts);
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let mut task = tokio::task::JoinSet::new();

@@ -251,10 +251,10 @@ impl Board {
     /// A pull brought a job, which starts to run; `charged` is what its grant cost, 0 for a lent slot. Returns what the
     /// order has charged for it now, and its place in the counts.
     pub(crate) fn started(&mut self, at: At, charged: Cost, now: Instant) -> (Cost, Entrance) {
-        let Some(lane) = self.lanes.get_mut(at.lane).and_then(Option::as_mut) else { return (0, Vec::new()) };
+        let Some(lane) = self.lanes.get_mut(at.lane).and_then(Option::as_mut) else { return Default::default() };
         lane.started(at.queue, now);
-        let gate = lane.queues[at.queue].gate().and_then(|gate| self.gates.get(gate));
-        let entrance = [Some(&lane.asked), gate].into_iter().flatten().map(Asked::entering).collect();
+        let gate = lane.queues[at.queue].gate().and_then(|gate| Some((gate.clone(), self.gates.get(gate)?.entering())));
+        let entrance = Entrance { lane: Some(lane.asked.entering()), gate };
         if charged > 0 {
             return (charged, entrance);
         }
@@ -423,8 +423,24 @@ impl Board {
     }
 }
 
-/// What holds a started job's place in the counts until its money and permits are decided.
-pub(crate) type Entrance = Vec<Entering>;
+/// A started job's place in the counts of its lane and its gate, each held until what that door lets through is decided.
+#[derive(Debug, Default)]
+pub(crate) struct Entrance {
+    lane: Option<Entering>,
+    gate: Option<(Gate, Entering)>,
+}
+
+impl Entrance {
+    /// Money and the permits of team and key are decided: only a model's gate still has to know of the job, until it has
+    /// a permit of a deployment.
+    pub(crate) fn through_the_lane(&mut self) {
+        self.lane = None;
+        self.gate.take_if(|(gate, _)| match gate {
+            Gate::Due | Gate::Account(_) => true,
+            Gate::Model(_) => false,
+        });
+    }
+}
 
 #[cfg(test)]
 mod tests;

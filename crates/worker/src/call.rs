@@ -15,6 +15,7 @@ use tollgate_types::{
 };
 
 use crate::admit;
+use crate::board::Entrance;
 use crate::context::Context;
 use crate::delays::Delays;
 use crate::end::{End, Outcome};
@@ -63,6 +64,7 @@ pub(crate) async fn call(
             Ok(ready) => ready,
             Err(stop) => return stop.with(attempts),
         };
+        held.entrance = Entrance::default();
         if chosen != at {
             (at, here) = (chosen, 0);
         }

@@ -77,6 +77,7 @@ impl Context {
             limiter: limiter.clone(),
             routes: routes.clone(),
             pool: config.pool.clone(),
+            parked: Default::default(),
         };
         Context {
             in_flight: InFlight::new(parts.state.clone(), parts.clock.clone(), &config.name, &process),

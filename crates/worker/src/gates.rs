@@ -3,7 +3,8 @@
 //! A door that is as wide as a lane closes the lane, whose jobs stay untouched in their queue. A narrower one lets the
 //! lane's other jobs pass; the jobs that it stops are parked behind it ([`crate::park`]) and come back through here.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, RwLock};
 
 use tollgate_queue::Directory;
 use tollgate_types::{Class, Gate, LaneKey, Scope};
@@ -55,6 +56,8 @@ pub(crate) struct Gates {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) pool: Pool,
+    /// Where jobs are parked, as far as is known.
+    pub(crate) parked: RwLock<HashSet<(Gate, LaneKey)>>,
 }
 
 /// Why a lane or a job does not run, for `explain`.
@@ -72,6 +75,24 @@ impl Gates {
         self.pool.serves(lane)
     }
 
+    /// Whether jobs of the lane are parked behind a gate: then others of it line up behind them, instead of taking the
+    /// permits that those wait for.
+    pub(crate) fn someone_waits(&self, gate: &Gate, lane: &LaneKey) -> bool {
+        let parked = self.parked.read().expect("no holder panics");
+        // Asked for every job; mostly nothing is parked.
+        !parked.is_empty() && parked.contains(&(gate.clone(), lane.clone()))
+    }
+
+    /// Takes in where jobs are parked, as it was counted.
+    pub(crate) fn counted_parked(&self, at: impl Iterator<Item = (Gate, LaneKey)>) {
+        *self.parked.write().expect("no holder panics") = at.collect();
+    }
+
+    /// A job was parked since the last count.
+    pub(crate) fn parked_one(&self, gate: Gate, lane: LaneKey) {
+        self.parked.write().expect("no holder panics").insert((gate, lane));
+    }
+
     /// Why the lane is closed; `None` when it is open.
     pub(crate) fn why_closed(&self, lane: &LaneKey) -> Option<Reason> {
         if let Some(pause) = self.directory.lane_pause(lane) {
@@ -80,7 +101,7 @@ impl Gates {
             return Some(Reason { gate: "paused", message });
         }
         for scope in wide(lane) {
-            if self.ledger.allowance(&scope.account()) == Allowance::Closed {
+            if self.ledger.allowance_of_lane(&scope.account()) == Allowance::Closed {
                 let message = self.ledger.why_closed(&scope.account());
                 return Some(Reason { gate: "budget", message });
             }
@@ -132,7 +153,7 @@ impl Doors for Gates {
         if self.directory.team(&lane.team).is_none() {
             return Allowance::Free;
         }
-        let money = wide(lane).map(|scope| self.ledger.allowance(&scope.account()));
+        let money = wide(lane).map(|scope| self.ledger.allowance_of_lane(&scope.account()));
         let money = money.into_iter().fold(Allowance::Free, Allowance::and);
         money.and(self.limiter.allowance(&Limited::Scope(team(lane)), busy))
     }
@@ -145,7 +166,7 @@ impl Doors for Gates {
                 Some(_) => Allowance::Closed,
                 None => {
                     let serving = self.routes.of_digest(digest);
-                    let each = serving.iter().map(|priced| self.limiter.allowance_with_wait(&Limited::of(priced)));
+                    let each = serving.iter().map(|priced| self.limiter.allowance(&Limited::of(priced), true));
                     // Nobody serves it any more: its jobs come and hear that.
                     each.reduce(either).unwrap_or(Allowance::Free)
                 }

@@ -6,10 +6,12 @@
 
 use tollgate_policy::account::{Denied, DeniedKind, Next, Pot};
 use tollgate_policy::order;
+use tollgate_queue::Delivery;
 use tollgate_queue::bucket::BucketError;
 use tollgate_types::budget::Then;
 use tollgate_types::{ErrorCode, Gate, JobSpec, NanoUsd, Scope, event};
 
+use crate::board::Entrance;
 use crate::context::Context;
 use crate::end::End;
 use crate::ledger::{Money, NoMoney};
@@ -38,6 +40,8 @@ pub(crate) struct Held {
     pub(crate) passes: Vec<Pass>,
     /// What it is expected to use.
     pub(crate) expected: Expected,
+    /// Its place in the count of its model's gate, until it has a permit of a deployment.
+    pub(crate) entrance: Entrance,
 }
 
 /// What a job is expected to use, in tokens.
@@ -71,7 +75,13 @@ pub(crate) fn expected(job: &JobSpec, run: &Run, cx: &Context) -> Expected {
 }
 
 /// Holds what the job needs, or says what becomes of it.
-pub(crate) async fn hold(job: &JobSpec, key: &str, run: &Run, route: Route, cx: &Context) -> Decision {
+pub(crate) async fn hold(
+    job: &JobSpec,
+    key: &str,
+    (delivery, run): (&Delivery, &Run),
+    route: Route,
+    cx: &Context,
+) -> Decision {
     if let Some(end) = above_its_own_cap(job, &route) {
         return Decision::End(end);
     }
@@ -82,8 +92,15 @@ pub(crate) async fn hold(job: &JobSpec, key: &str, run: &Run, route: Route, cx: 
         Err(decision) => return decision,
     };
     let expected = expected(job, run, cx);
-    match permits(key, run, expected, cx).await {
-        Ok(passes) => Decision::Go(Box::new(Held { money, route, downgraded_to, passes, expected })),
+    match permits(key, delivery, expected, cx).await {
+        Ok(passes) => Decision::Go(Box::new(Held {
+            money,
+            route,
+            downgraded_to,
+            passes,
+            expected,
+            entrance: Entrance::default(),
+        })),
         Err(decision) => decision,
     }
 }
@@ -178,13 +195,21 @@ pub(crate) async fn for_another_call(held: &mut Held, spent: NanoUsd, cx: &Conte
 }
 
 /// Permits of the team and of the key.
-async fn permits(key: &str, run: &Run, expected: Expected, cx: &Context) -> Result<Vec<Pass>, Decision> {
+async fn permits(key: &str, delivery: &Delivery, expected: Expected, cx: &Context) -> Result<Vec<Pass>, Decision> {
     let need = Need { tokens: expected.tokens() };
-    let team = Scope::Team { team: run.team.clone() };
-    let key = (!key.is_empty()).then(|| Scope::Key { team: run.team.clone(), key: key.to_owned() });
+    let team = || delivery.lane.team.clone();
+    let key = (!key.is_empty()).then(|| Scope::Key { team: team(), key: key.to_owned() });
     let mut passes = Vec::new();
-    for scope in [Some(team), key].into_iter().flatten() {
-        match cx.limiter.pass(&Limited::Scope(scope.clone()), need).await {
+    for scope in [Some(Scope::Team { team: team() }), key].into_iter().flatten() {
+        let limited = Limited::Scope(scope.clone());
+        // A team's limit closes the lane, whose parked jobs are served first; a key's lets the lane's jobs come here.
+        if !scope.is_lane_wide()
+            && cx.limiter.limits(&limited)
+            && let Some(parking) = park::behind_others(Gate::Account(scope.account()), delivery, cx)
+        {
+            return Err(Decision::Park(parking));
+        }
+        match cx.limiter.pass(&limited, need).await {
             Ok(pass) => passes.extend(pass),
             Err(Short::Never { message }) => {
                 return Err(Decision::End(End::refused(ErrorCode::OverLimit, message)));

@@ -164,6 +164,10 @@ impl Ledger {
     /// # Errors
     /// The first account that has no money, or that could not be asked.
     pub(crate) async fn hold(self: &Arc<Self>, parts: Vec<Part>, amount: NanoUsd) -> Result<Money, NoMoney> {
+        {
+            let mut purses = self.purses.lock().expect("no holder panics");
+            parts.iter().for_each(|part| purses.entry(&part.scope.account()).asked(part.pot, amount));
+        }
         loop {
             match self.hold_in_memory(&parts, amount) {
                 Ok(lease) => return Ok(Money::new(self.clone(), lease, parts, amount)),
@@ -218,15 +222,28 @@ impl Ledger {
         }
     }
 
-    /// How many jobs may begin with this account's money, as far as is known. An account that never denied anything is
-    /// open; one that did has as much room as the last denied amount fits into its headroom.
+    /// How many jobs that wait behind this account's gate may begin, as far as is known. An account that never denied
+    /// anything is open; one that did has as much room as the last denied amount fits into its headroom.
     pub(crate) fn allowance(&self, account: &AccountId) -> Allowance {
+        self.allowance_by(account, Purse::allowance)
+    }
+
+    /// How many jobs of a lane may begin with this account's money: as many of the smallest ones lately as fit.
+    pub(crate) fn allowance_of_lane(&self, account: &AccountId) -> Allowance {
+        self.allowance_by(account, Purse::allowance_of_lane)
+    }
+
+    fn allowance_by(
+        &self,
+        account: &AccountId,
+        of: impl Fn(&mut Purse, &[Rule], UnixMillis) -> Allowance,
+    ) -> Allowance {
         let now = self.clock.now();
         let mut purses = self.purses.lock().expect("no holder panics");
         let Some(purse) = purses.by_account.get_mut(account) else { return Allowance::Free };
         let Some(scope) = purse.tight_scope() else { return Allowance::Free };
         let rules = self.rules_of(&scope);
-        purse.allowance(&rules, now)
+        of(purse, &rules, now)
     }
 
     /// Notes that the cheaper model of a refusal cannot serve: its account makes jobs wait.

@@ -13,6 +13,7 @@
 
 use tollgate_policy::order::Cost;
 use tollgate_queue::{Delivery, Kept, Settlement};
+use tollgate_types::Gate;
 use tracing::Instrument;
 
 use crate::answered::Answered;
@@ -199,20 +200,22 @@ async fn work(
         Ok(route) => route,
         Err(end) => return Done::Work(Work::only(end)),
     };
-    if let Some(parking) = park::behind_a_pause(&job.request.model, cx) {
+    let paused = park::behind_a_pause(&job.request.model, cx);
+    if let Some(parking) = paused.or_else(|| park::behind_others(Gate::of_model(&job.request.model), delivery, cx)) {
         return Done::Park(parking, commit::Spent::default());
     }
     let mut unknown = Unknown { callable: true, bound: route.bound, journaled: false };
     if admit::expired(job, cx) {
         return Done::Work(Work::unpaid(admit::expiry(job), unknown));
     }
-    let mut held = match hold::hold(job, identity.key(), run, route, cx).await {
+    let mut held = match hold::hold(job, identity.key(), (delivery, run), route, cx).await {
         Decision::Go(held) => *held,
         Decision::Park(parking) => return Done::Park(parking, commit::Spent::default()),
         Decision::End(end) => return Done::Work(Work::unpaid(end, unknown)),
     };
-    // Lane and gate know of it now: others may be asked for.
-    drop(entrance);
+    // What the lane's door counts knows of it now: others may be asked for.
+    held.entrance = entrance;
+    held.entrance.through_the_lane();
     notes.expected(held.expected.cost());
 
     // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.

@@ -147,6 +147,11 @@ impl Limiter {
         Arc::new(limiter)
     }
 
+    /// Whether it is limited at all.
+    pub(crate) fn limits(&self, limited: &Limited) -> bool {
+        !self.limits_of(limited).is_none()
+    }
+
     /// Told whenever a door may have moved.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -238,17 +243,6 @@ impl Limiter {
         match self.counter(limited) {
             None => Allowance::Free,
             Some(counter) => Allowance::UpTo(counter.in_hand(busy, &self.clock)),
-        }
-    }
-
-    /// How many jobs that wait for it may begin, those included that may wait in their slots for a moment.
-    pub(crate) fn allowance_with_wait(&self, limited: &Limited) -> Allowance {
-        if self.closed_until(limited).is_some() {
-            return Allowance::Closed;
-        }
-        match self.counter(limited) {
-            None => Allowance::Free,
-            Some(counter) => Allowance::UpTo(counter.in_hand(false, &self.clock) + counter.room_to_wait()),
         }
     }
 

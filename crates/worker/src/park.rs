@@ -47,6 +47,14 @@ pub(crate) fn behind_a_pause(model: &str, cx: &Context) -> Option<Parking> {
     Some(Parking { until: Until::Gate(Gate::of_model(model)), why })
 }
 
+/// The wait of a job behind others of its lane that wait at a gate already; `None` if it comes from there, or if none
+/// wait.
+pub(crate) fn behind_others(gate: Gate, delivery: &Delivery, cx: &Context) -> Option<Parking> {
+    let comes_from_there = delivery.gate.as_ref() == Some(&gate);
+    (!comes_from_there && cx.gates.someone_waits(&gate, &delivery.lane))
+        .then(|| Parking { until: Until::Gate(gate), why: "others wait for the same already".to_owned() })
+}
+
 /// Keeps the job behind its gate, and says whether it is kept.
 ///
 /// # Errors
@@ -65,6 +73,9 @@ pub(crate) async fn park(
     tracing::debug!(why, "the job waits");
     metrics::counter!("tollgate_parked_total").increment(1);
     cx.config.crash.point("C7");
+    if let Until::Gate(gate) = &until {
+        cx.gates.parked_one(gate.clone(), (*delivery.lane).clone());
+    }
     let parked = Parked {
         delivery,
         job: &identity.job,

@@ -57,6 +57,8 @@ impl Dispatcher {
                 self.counting_parked = false;
                 if let Some(mut counts) = counts {
                     counts.retain(|(_, lane), _| self.cx.gates.serves(lane));
+                    let parked = counts.iter().filter(|(_, jobs)| **jobs > 0).map(|(at, _)| at.clone());
+                    self.cx.gates.counted_parked(parked);
                     self.board.count_parked(&counts, &self.cx.gates, Instant::now());
                     self.open_queues();
                 }

@@ -28,6 +28,8 @@ pub(super) struct Purse {
     tight: Option<Tight>,
     /// The last amount that was denied to a job's own model and moved it to a cheaper one.
     moved: Option<NanoUsd>,
+    small_main: Smallest,
+    small_downgraded: Smallest,
     /// One swap at a time.
     pub(super) swapping: Arc<Mutex<()>>,
 }
@@ -87,6 +89,14 @@ impl Purse {
         }
     }
 
+    /// A job asks for so much.
+    pub(super) fn asked(&mut self, pot: Pot, amount: NanoUsd) {
+        match pot {
+            Pot::Main => self.small_main.asked(amount),
+            Pot::Downgraded => self.small_downgraded.asked(amount),
+        }
+    }
+
     pub(super) fn hold(&mut self, pot: Pot, amount: NanoUsd) {
         *self.free_mut(pot) += -amount;
         self.held += amount;
@@ -119,6 +129,7 @@ impl Purse {
         self.kept() > NanoUsd::ZERO || self.overslept
     }
 
+    /// What of the block is not known to have become spend.
     fn kept(&self) -> NanoUsd {
         self.held + self.free_main + self.free_downgraded
     }
@@ -202,17 +213,37 @@ impl Purse {
         self.tight.as_ref().map(|tight| tight.why.clone())
     }
 
-    /// How many jobs of the size that was denied last fit now. When what makes them wait turned into what ends them or
-    /// moves them to a cheaper model, they may come to hear it.
+    /// How many jobs of the size that was denied last fit now: those that wait behind the account's gate are of that
+    /// size, as far as is known. When what makes them wait turned into what ends them or moves them to a cheaper model,
+    /// they may come to hear it.
     pub(super) fn allowance(&mut self, rules: &[Rule], now: UnixMillis) -> Allowance {
+        self.fitting(rules, now, |_, denied| denied)
+    }
+
+    /// How many of the smallest jobs fit now that came lately: a lane is open for them although others are too large for
+    /// what is left, and find their place behind the gate.
+    pub(super) fn allowance_of_lane(&mut self, rules: &[Rule], now: UnixMillis) -> Allowance {
+        let (main, downgraded) = (self.small_main.least(), self.small_downgraded.least());
+        self.fitting(rules, now, |pot, denied| match pot {
+            Pot::Main => main.min(denied),
+            Pot::Downgraded => downgraded.min(denied),
+        })
+    }
+
+    fn fitting(&mut self, rules: &[Rule], now: UnixMillis, need_of: impl Fn(Pot, NanoUsd) -> NanoUsd) -> Allowance {
         let (Some(tight), Some((account, _))) = (&self.tight, &self.seen) else { return Allowance::Free };
-        let fitting = |(pot, need): (Pot, NanoUsd)| {
+        let fitting = |(pot, denied): (Pot, NanoUsd)| {
             let room = account.headroom(pot, now, rules) + self.free(pot);
-            room.0 / need.0.max(1)
+            (room.0 / need_of(pot, denied).0.max(1), room.0 / denied.0.max(1))
         };
         let either = [Some(tight.lacks), tight.or_main.map(|need| (Pot::Main, need))];
-        let fits = either.into_iter().flatten().map(fitting).max().unwrap_or(0);
-        if fits >= ROOMY || rules.is_empty() {
+        let (fits, as_denied) = either
+            .into_iter()
+            .flatten()
+            .map(fitting)
+            .reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+            .expect("something was denied");
+        if as_denied >= ROOMY || rules.is_empty() {
             self.tight = None;
             return Allowance::Free;
         }
@@ -233,5 +264,56 @@ impl Purse {
                 Allowance::Free
             }
         }
+    }
+}
+
+/// The smallest amount that was asked for lately: of the last two rounds of asking.
+#[derive(Debug)]
+struct Smallest {
+    now: NanoUsd,
+    before: NanoUsd,
+    asked: u32,
+}
+
+impl Default for Smallest {
+    fn default() -> Self {
+        Smallest { now: NanoUsd(i64::MAX), before: NanoUsd(i64::MAX), asked: 0 }
+    }
+}
+
+impl Smallest {
+    /// After so many amounts a new round begins.
+    const ROUND: u32 = 64;
+
+    fn asked(&mut self, amount: NanoUsd) {
+        // What costs nothing says nothing of what fits.
+        if amount <= NanoUsd::ZERO {
+            return;
+        }
+        self.now = self.now.min(amount);
+        self.asked += 1;
+        if self.asked == Smallest::ROUND {
+            *self = Smallest { now: NanoUsd(i64::MAX), before: self.now, asked: 0 };
+        }
+    }
+
+    fn least(&self) -> NanoUsd {
+        self.now.min(self.before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_amount_is_forgotten_after_two_rounds() {
+        let mut smallest = Smallest::default();
+        smallest.asked(NanoUsd(3));
+        smallest.asked(NanoUsd(0));
+        (0..Smallest::ROUND).for_each(|_| smallest.asked(NanoUsd(9)));
+        assert_eq!(smallest.least(), NanoUsd(3));
+        (0..Smallest::ROUND).for_each(|_| smallest.asked(NanoUsd(9)));
+        assert_eq!(smallest.least(), NanoUsd(9));
     }
 }

@@ -194,7 +194,13 @@ impl Ledger {
         let now = self.clock.now();
         let due: Vec<Scope> = {
             let purses = self.purses.lock().expect("no holder panics");
-            let due = |purse: &&super::Purse| purse.has_idle(leaving) || purse.needs_renewal(now, self.lease_time);
+            let lease = self.lease(&purses);
+            // Who leaves also says so where nothing is left to give back: the last fold then takes the block away.
+            let due = |purse: &&super::Purse| {
+                purse.has_idle(leaving)
+                    || purse.needs_renewal(now, self.lease_time)
+                    || leaving && purse.seen().is_some_and(|account| account.block(&lease).is_some())
+            };
             let due = purses.by_account.values().filter(due).filter_map(super::Purse::seen);
             due.map(|account| account.scope().clone()).collect()
         };

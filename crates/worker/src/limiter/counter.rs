@@ -164,12 +164,6 @@ impl Counter {
         free
     }
 
-    /// How many more jobs may wait in their slots.
-    pub(super) fn room_to_wait(&self) -> usize {
-        let inner = self.inner();
-        inner.waiting_max().saturating_sub(inner.waiting.len())
-    }
-
     /// Asks for permits whenever jobs wait or are wanted, and hands in what is idle, for ever.
     pub(super) async fn keep(&self, limiter: &Limiter) {
         loop {

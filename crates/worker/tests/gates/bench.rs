@@ -142,7 +142,9 @@ pub(crate) fn line(prompt: &str, model: &str, directive: &str, options: Value) -
         "max_tokens": 50,
         "metadata": {"sim": directive},
     });
-    json!({ "custom_id": prompt, "body": body, "tollgate": options }).to_string()
+    // An id of the request has a limit of its own.
+    let custom_id: String = prompt.chars().take(40).collect();
+    json!({ "custom_id": custom_id, "body": body, "tollgate": options }).to_string()
 }
 
 /// A line that is answered at once.

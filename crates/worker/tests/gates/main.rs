@@ -5,6 +5,7 @@ mod cancelled;
 mod deadlines;
 mod explained;
 mod later;
+mod limits;
 mod pauses;
 mod pools;
 mod twice;

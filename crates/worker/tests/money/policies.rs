@@ -3,18 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate_types::budget::Usd;
 use tollgate_types::{Class, ErrorCode, NanoUsd, Status};
 
-use crate::world::{Money, line, set};
-
-fn usd(amount: NanoUsd) -> String {
-    Usd(amount).to_string()
-}
-
-fn cost_of_all(results: &[tollgate_types::JobResult]) -> NanoUsd {
-    results.iter().map(|result| result.tollgate.cost_nanousd).sum()
-}
+use crate::world::{Money, cost_of_all, line, set, usd};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spent_budget_makes_jobs_wait_and_more_money_lets_them_go() {

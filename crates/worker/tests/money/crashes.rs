@@ -1,0 +1,146 @@
+//! Money when workers, settlers and the server die.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::eventually;
+use tollgate_types::event::EventKind;
+use tollgate_types::{NanoUsd, Status, UsageEvent};
+
+use crate::world::{Books, LEASE, Money, bound_of, cost_of_all, line_of, now, times, usd};
+
+fn slow(n: usize, directive: &str) -> String {
+    line_of(n, "sim-small", directive, json!({}))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_workers_money_comes_back_after_its_lease_and_not_before() {
+    let hanging = slow(0, "hang*1");
+    let bound = bound_of(&hanging);
+    // Room for one call: whoever holds it keeps all others out.
+    let cap = NanoUsd(bound.0 + bound.0 / 2);
+    let books = Books::start(json!([{"window": "day", "cap_usd": usd(cap)}])).await;
+    let promise = books.watch_the_promise();
+    let settler = books.world.settler("settler").await;
+    let first = books.worker("w1").await;
+    let producer = books.world.producer("search").await;
+    let held = books.submit_line(&producer, hanging, None).await;
+    eventually("it is called", Duration::from_secs(20), || async {
+        (!books.world.sim.calls().is_empty()).then_some(())
+    })
+    .await;
+    let lease_ends = books.account("team:search").await.expect("it is open").blocks().values().next().map(|b| b.until);
+    first.crash();
+    let second = books.worker("w2").await;
+    // Delivered again after three seconds, the job finds no money: the dead worker still holds it.
+    let result = books.world.result(&producer, &held).await;
+    assert!(now() >= lease_ends.expect("a block"), "its money came back before the lease ended");
+    assert_eq!((result.tollgate.status, result.tollgate.unknown_attempts), (Status::Succeeded, 1), "{result:?}");
+    let account = books.when_settled("team:search", "day", result.tollgate.cost_nanousd).await;
+    account.check().expect("the promise holds");
+    second.drained().await;
+    promise.check_kept_without_overrun();
+    settler.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_settler_takes_over_and_counts_nothing_twice() {
+    let books = Books::start(json!([{"window": "day", "cap_usd": "5"}])).await;
+    let promise = books.watch_the_promise();
+    let lease = Duration::from_secs(1);
+    let first = books.world.settler_with("s1", |config| config.lease = lease).await;
+    let worker = books.worker("w1").await;
+    let producer = books.world.producer("search").await;
+    let mut ids = books.submit(&producer, 30).await;
+    eventually("the first settles", Duration::from_secs(20), || async {
+        let account = books.account("team:search").await?;
+        (account.windows().get("day")?.settled.sum() > NanoUsd::ZERO).then_some(())
+    })
+    .await;
+    let second = books.world.settler_with("s2", |config| config.lease = lease).await;
+    first.crash();
+    ids.extend(books.submit(&producer, 30).await);
+    let all = books.until_ended(&producer, &ids, 60).await;
+    let account = books.when_settled("team:search", "day", cost_of_all(&all)).await;
+    let jobs: u64 = account.tally().values().map(|tallied| tallied.jobs).sum();
+    assert_eq!(jobs, 60);
+    // A third that reads the log from where the second is finds nothing to add.
+    second.crash();
+    let third = books.world.settler_with("s3", |config| config.lease = lease).await;
+    let more = books.submit(&producer, 5).await;
+    let all = [all, books.until_ended(&producer, &more, 5).await].concat();
+    books.when_settled("team:search", "day", cost_of_all(&all)).await;
+    worker.drained().await;
+    promise.check_kept_without_overrun();
+    third.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_loses_no_money_and_makes_none() {
+    let mut books = Books::start(json!([{"window": "day", "cap_usd": "5"}])).await;
+    let settler = books.world.settler("settler").await;
+    let workers = [books.worker("w1").await, books.worker("w2").await];
+    let producer = books.world.producer("search").await;
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        ids.push(books.submit_line(&producer, slow(n, "tokens=100;delay=400ms"), None).await);
+    }
+    for calls in [5, 30] {
+        eventually("calls are under way", Duration::from_secs(30), || async {
+            (books.world.sim.calls().len() >= calls).then_some(())
+        })
+        .await;
+        books.world.nats.kill9().expect("killed");
+        books.world.nats.restart().await.expect("restarted");
+    }
+    let all = books.until_ended(&producer, &ids, 60).await;
+    assert!(all.iter().all(|result| result.tollgate.status == Status::Succeeded), "{all:?}");
+    // What was paid is in a result or beside it; calls that left no record are counted as unknown.
+    let account = books.when_all_is_settled("day").await;
+    assert!(account.windows()["day"].settled.sum() >= cost_of_all(&all));
+    account.check().expect("the promise holds");
+    assert_eq!(account.windows()["day"].overrun.sum(), NanoUsd::ZERO);
+    for worker in workers {
+        worker.drained().await;
+    }
+    let account = books.account("team:search").await.expect("it exists");
+    assert_eq!(account.held().sum(), NanoUsd::ZERO);
+    settler.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_whose_lease_lapsed_while_the_server_was_away_still_hides_the_jobs_spend() {
+    let mut books = Books::start(json!([{"window": "day", "cap_usd": usd(times(Money::bound(), 50))}])).await;
+    let settler = books.world.settler("settler").await;
+    let worker = books.worker("w1").await;
+    let producer = books.world.producer("search").await;
+    // Its call outlives the lease, which nobody can renew while the server is away.
+    let long = books.submit_line(&producer, slow(0, "tokens=100;delay=8s"), None).await;
+    eventually("it is called", Duration::from_secs(20), || async {
+        (!books.world.sim.calls().is_empty()).then_some(())
+    })
+    .await;
+    books.world.nats.kill9().expect("killed");
+    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+    books.world.nats.restart().await.expect("restarted");
+    let long = books.world.result(&producer, &long).await;
+    assert_eq!(long.tollgate.status, Status::Succeeded, "{long:?}");
+    let next = books.submit_line(&producer, slow(1, "tokens=100"), None).await;
+    let next = books.world.result(&producer, &next).await;
+
+    let log = books.log().await;
+    let lease = |job: &tollgate_types::JobId| {
+        // It may have been delivered again meanwhile: the run that was first has the result.
+        let is_result = |event: &&UsageEvent| event.kind == EventKind::Result && event.job == *job;
+        let event = log.iter().find(is_result).expect("it is in the log");
+        event.hold.as_ref().expect("money was held").lease.clone()
+    };
+    let (before, after) = (lease(&long.id), lease(&next.id));
+    // The settler gives workers time to renew after the server was away: nothing was dropped, so nothing begins anew.
+    assert_eq!(before, after, "the block was renewed when the server came back");
+    let account = books.when_all_is_settled("day").await;
+    account.check().expect("the promise holds");
+    assert_eq!(account.windows()["day"].overrun.sum(), NanoUsd::ZERO);
+    worker.drained().await;
+    settler.stop.cancel();
+}
