@@ -6,6 +6,10 @@
 //! copy waits. Whoever parks must therefore have noted the job as in flight first ([`InFlight`](crate::InFlight)): a
 //! killed server forgets deliveries, and a job that comes as if for the first time would not be asked after.
 //!
+//! A parked job that moves to another gate is for a moment there twice, and both copies may come again, to two workers
+//! who look at the same time. The older one gives way, never the newer: else each could be acked because of the other,
+//! and the job were lost.
+//!
 //! A copy that comes due is published by the server itself, under the gate [`Gate::Due`](tollgate_types::Gate::Due).
 
 mod parked;
@@ -134,7 +138,11 @@ impl Wait {
             match api::publish_expecting(&self.client, subject.clone(), sent.clone(), payload, expected).await {
                 Ok(Stored::New) => return Ok(Kept::New),
                 Ok(Stored::Taken) => match self.last(&subject).await? {
-                    Some(copy) if copy.digest == parked.digest.to_string() => return Ok(Kept::Already),
+                    // One that is older than this gives way to it, so it is no place to leave the job to.
+                    Some(copy) if copy.is_of(&parked.digest) && !copy.is_newer_than(delivery) => {
+                        expected = copy.sequence;
+                    }
+                    Some(copy) if copy.is_of(&parked.digest) => return Ok(Kept::Already),
                     Some(_) => return Ok(Kept::Conflict),
                     // Settled since.
                     None => expected = 0,
@@ -162,18 +170,15 @@ impl Wait {
         self.copies(&format!("tollgate.wait.*.*.{team}.{job}")).await
     }
 
-    /// Whether another copy of this delivery's request waits, so that this one is only to be acked. Asked for
+    /// Whether a newer copy of this delivery's request waits, so that this one is only to be acked. Asked for
     /// redelivered jobs alone; it makes sure that the copy will be served.
     ///
     /// # Errors
     /// Why the stream could not be asked; then the job must not run.
     pub async fn parked_elsewhere(&self, delivery: &Delivery, job: &JobId, digest: Digest) -> Result<bool, ApiError> {
-        let digest = digest.to_string();
-        let own = (delivery.place.origin == Origin::Wait).then_some(delivery.place.sequence);
         let copies = self.parked_copies(&delivery.lane, job).await?;
-        let Some(copy) = copies.into_iter().find(|copy| copy.digest == digest && Some(copy.sequence) != own) else {
-            return Ok(false);
-        };
+        let newer = copies.into_iter().find(|copy| copy.is_of(&digest) && copy.is_newer_than(delivery));
+        let Some(copy) = newer else { return Ok(false) };
         // Whoever parked it may have died before he was sure that its consumer is there.
         self.ensure(&QueueKey::behind(copy.until.gate(), copy.lane)).await?;
         Ok(true)

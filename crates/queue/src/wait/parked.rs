@@ -8,6 +8,7 @@ use tollgate_types::{Digest, Gate, JobId, LaneKey, UnixMillis, headers, subjects
 
 use crate::delivery::Delivery;
 use crate::direct::Stored;
+use crate::queue_key::Origin;
 
 /// What a job waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +71,21 @@ pub struct ParkedCopy {
     pub why: String,
     /// The request line.
     pub payload: Bytes,
+}
+
+impl ParkedCopy {
+    /// Whether it is of this request.
+    pub(super) fn is_of(&self, digest: &Digest) -> bool {
+        self.digest == digest.to_string()
+    }
+
+    /// Whether it was parked after the message that was delivered; the message in the lane is older than every copy.
+    pub(super) fn is_newer_than(&self, delivery: &Delivery) -> bool {
+        match delivery.place.origin {
+            Origin::Jobs => true,
+            Origin::Wait => self.sequence > delivery.place.sequence,
+        }
+    }
 }
 
 /// The longest reason that is kept.

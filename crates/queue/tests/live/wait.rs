@@ -150,6 +150,36 @@ async fn a_parked_job_may_be_parked_again_behind_the_same_gate_and_behind_anothe
 }
 
 #[tokio::test]
+async fn of_two_copies_that_look_at_the_same_time_the_older_one_gives_way() {
+    let world = World::start().await;
+    let mut hands = Hands::open(&world).await;
+    let id = job("search:1");
+    let delivery = hands.accepted(&world, "search:1", "body").await;
+    park(&hands.wait, &delivery, &id, &model()).await.expect("it is parked");
+    done(delivery).await;
+    let account = Until::Gate("a-0123456789abcdef".parse().expect("a gate"));
+    let older = hands.take(&behind(&model())).await;
+    assert_eq!(park(&hands.wait, &older, &id, &account).await, Ok(Kept::New));
+    // As if its worker was killed before the ack, and whoever took the newer one too.
+    older.settle(Settlement::Abandon).await;
+    hands.take(&behind(&account)).await.settle(Settlement::Abandon).await;
+
+    let (newer, older) = (hands.take(&behind(&account)).await, hands.take(&behind(&model())).await);
+    assert_eq!((newer.place.delivered, older.place.delivered), (2, 2));
+    assert_eq!(hands.wait.parked_elsewhere(&older, &id, digest("body")).await, Ok(true));
+    assert_eq!(hands.wait.parked_elsewhere(&newer, &id, digest("body")).await, Ok(false), "or both would be acked");
+    // Nor may the newer one be left to the older one, when it moves to where that stands.
+    assert_eq!(park(&hands.wait, &newer, &id, &model()).await, Ok(Kept::New));
+    done(newer).await;
+    assert_eq!(hands.wait.parked_elsewhere(&older, &id, digest("body")).await, Ok(true));
+    done(older).await;
+    let last = hands.take(&behind(&model())).await;
+    assert_eq!(hands.wait.parked_elsewhere(&last, &id, digest("body")).await, Ok(false));
+    done(last).await;
+    eventually("an empty stream", async || (stored(&world).await == 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_job_for_later_comes_due_once_and_survives_a_killed_server() {
     let mut world = World::start().await;
     let mut hands = Hands::open(&world).await;

@@ -129,7 +129,8 @@ async fn ended_unknown_and_other_teams_jobs_cannot_be_cancelled() {
     let (code, _) = bench.world.ask(&marketing, "cancel", question.clone()).await.expect_err("it is not theirs");
     assert_eq!(code, 404);
     let foreign = marketing.client().request("tollgate.api.search.cancel", question.to_string().into());
-    assert!(tokio::time::timeout(Duration::from_secs(12), foreign).await.is_ok_and(|answer| answer.is_err()));
+    let answered = tokio::time::timeout(Duration::from_secs(2), foreign).await;
+    assert!(!matches!(answered, Ok(Ok(_))), "{answered:?}");
     assert_eq!(bench.result(&running, Duration::from_secs(20)).await.tollgate.status, Status::Succeeded);
     worker.drained().await;
 }

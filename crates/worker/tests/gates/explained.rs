@@ -13,7 +13,7 @@ use crate::bench::{Bench, line, quick};
 async fn a_job_is_explained_while_it_waits_runs_and_after_its_end() {
     let bench = Bench::start().await;
     let worker = bench.world.worker("w1", |config| config.concurrency = 1).await;
-    let slow = |n: usize| line(&format!("slow {n}"), "sim-small", "delay=1200ms;tokens=10", json!({}));
+    let slow = |n: usize| line(&format!("slow {n}"), "sim-small", "delay=900ms;tokens=10", json!({}));
     let mut ids = Vec::new();
     for n in 0..6 {
         ids.push(bench.submit(slow(n)).await);

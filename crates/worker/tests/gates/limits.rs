@@ -68,40 +68,43 @@ fn most_at_once(bench: &Bench, counts: impl Fn(&str) -> bool) -> usize {
     usize::try_from(most).expect("ends follow arrivals")
 }
 
-/// The most calls in any sliding minute.
-fn most_in_a_minute(arrived_ms: &[u64]) -> usize {
-    let in_the_minute_before =
-        |last: usize| arrived_ms[..=last].iter().filter(|&&at| at + 60_000 > arrived_ms[last]).count();
-    (0..arrived_ms.len()).map(in_the_minute_before).max().unwrap_or(0)
+/// The most calls in any sliding stretch of so many milliseconds.
+fn most_within(millis: u64, arrived: &[u64]) -> usize {
+    let before = |last: usize| arrived[..=last].iter().filter(|&&at| at + millis > arrived[last]).count();
+    (0..arrived.len()).map(before).max().unwrap_or(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployments_requests_a_minute_are_never_exceeded_and_well_used_by_four_workers() {
+/// Four workers, saturated for so many seconds: never above 120 calls in a sliding minute, nor above what the pace gives
+/// in ten seconds, and at least nine tenths of the limit; in order, and without a slot for waiting.
+async fn check_requests_a_minute(stretch: u64) {
     const LIMIT: usize = 120;
     let bench = of_deployments(per_minute(120)).await;
-    let ids = submit_all(&bench, (0..200).map(|n| quick(&format!("q{n}"))), None).await;
+    let jobs = LIMIT * usize::try_from(stretch).expect("it is small") / 60 + 60;
+    let ids = submit_all(&bench, (0..jobs).map(|n| quick(&format!("q{n}"))), None).await;
     let workers = workers(&bench, 4).await;
     let begun = eventually("the first call", Duration::from_secs(20), || async {
         Some(bench.world.sim.calls().first()?.received.arrived_unix_ms)
     })
     .await;
-    let mut running_most = 0;
-    eventually("66 seconds have passed", Duration::from_secs(80), || {
+    let (end, mut running_most) = (begun + (stretch + 1) * 1_000, 0);
+    eventually("the time is over", Duration::from_secs(stretch + 20), || {
         let running: usize = workers.iter().map(|worker| worker.status.borrow().running).sum();
         running_most = running_most.max(running);
-        async { (u64::try_from(now().0).expect("after 1970") >= begun + 66_000).then_some(()) }
+        async { (u64::try_from(now().0).expect("after 1970") >= end).then_some(()) }
     })
     .await;
     let arrived: Vec<u64> = bench.world.sim.calls().iter().map(|call| call.received.arrived_unix_ms).collect();
-    let most = most_in_a_minute(&arrived);
-    assert!(most <= LIMIT, "{most} in a minute");
+    assert!(most_within(60_000, &arrived) <= LIMIT, "{} in a minute", most_within(60_000, &arrived));
+    // A 64th of the limit each second, after a burst of five, and what came late.
+    assert!(most_within(10_000, &arrived) <= 19 + 5 + 4, "{} in ten seconds", most_within(10_000, &arrived));
     // Saturated from the first second on; the first five are left out.
-    let saturated = arrived.iter().filter(|&&at| (begun + 5_000..begun + 65_000).contains(&at)).count();
-    assert!(saturated * 10 >= LIMIT * 9, "{saturated} in a minute");
+    let saturated = arrived.iter().filter(|&&at| (begun + 5_000..begun + stretch * 1_000).contains(&at)).count();
+    let nine_tenths = LIMIT * usize::try_from(stretch - 5).expect("it is small") * 9 / 600;
+    assert!(saturated >= nine_tenths, "{saturated} of at least {nine_tenths}");
     assert!(running_most <= 24, "{running_most} jobs waited in slots");
     // In their order, as far as four workers at once can tell: nobody is sent to the end of the line.
     let called = bench.called();
-    for id in &ids[..60] {
+    for id in &ids[..called.len() / 2] {
         assert!(called.contains(&id.as_str().to_owned()), "{id} is among the first and was not called");
         check_ran_once(&bench.result(id, Duration::from_secs(5)).await);
     }
@@ -112,10 +115,21 @@ async fn a_deployments_requests_a_minute_are_never_exceeded_and_well_used_by_fou
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployments_requests_a_minute_are_never_exceeded_and_well_used_by_four_workers() {
+    check_requests_a_minute(30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes more than a minute, because the window is one; the test before it sees the same pace"]
+async fn a_deployments_requests_a_minute_are_never_exceeded_in_a_whole_minute() {
+    check_requests_a_minute(65).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_calls_are_under_way_than_a_deployment_allows_and_its_slots_are_used() {
     let bench = of_deployments(at_once(3)).await;
     let slow = |n| line(&format!("q{n}"), "sim-small", "delay=150ms;tokens=10", json!({}));
-    let ids = submit_all(&bench, (0..60).map(slow), None).await;
+    let ids = submit_all(&bench, (0..45).map(slow), None).await;
     let workers = workers(&bench, 4).await;
     for id in &ids {
         check_ran_once(&bench.result(id, Duration::from_secs(60)).await);
@@ -156,7 +170,7 @@ async fn a_teams_limit_closes_its_lane_and_leaves_its_jobs_in_it() {
     let record = TeamRecord { limits: per_minute(60), ..TeamRecord::default() };
     let team = "search".parse().expect("a team");
     bench.directory.put_team(&team, &record, Expected::Any).await.expect("changed");
-    let ids = submit_all(&bench, (0..200).map(|n| quick(&format!("q{n}"))), None).await;
+    let ids = submit_all(&bench, (0..120).map(|n| quick(&format!("q{n}"))), None).await;
     let workers = workers(&bench, 2).await;
     let called = eventually("some are called", Duration::from_secs(30), || async {
         let called = bench.called().len();
@@ -167,7 +181,7 @@ async fn a_teams_limit_closes_its_lane_and_leaves_its_jobs_in_it() {
     let (waiting, touched) = (bench.waiting().await.len(), bench.touched_lane().await);
     assert!(waiting <= 12, "{waiting} were parked");
     assert!(touched.deliveries <= 60, "{touched:?} for {called} calls");
-    let explained = bench.explain(&ids[199]).await;
+    let explained = bench.explain(&ids[119]).await;
     assert_eq!((explained["state"].as_str(), explained["gate"].as_str()), (Some("waiting"), Some("rate")));
     assert!(explained["reason"].as_str().unwrap_or_default().contains("60 requests a minute"), "{explained}");
     // Nobody else is slowed down.
@@ -188,7 +202,7 @@ async fn a_teams_limit_closes_its_lane_and_leaves_its_jobs_in_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_asks_to_be_left_alone_for_long_is_waited_for_without_a_slot() {
     let bench = Bench::start().await;
-    // One slot, so that who goes first is seen at the provider.
+    // One slot, so that the order can be seen.
     let worker = bench.world.worker("w1", |config| config.concurrency = 1).await;
     let refused = bench.submit(line("refused", "sim-small", "429*1:retry-after=6", json!({}))).await;
     let parked = || async { (bench.waiting().await.len() == 1).then_some(()) };

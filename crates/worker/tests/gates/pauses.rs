@@ -52,13 +52,10 @@ async fn check_a_pause_of_lanes(class: Option<Class>, others: &[Class]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_lane_leaves_its_jobs_untouched_until_it_is_resumed() {
-    check_a_pause_of_lanes(Some(Class::Standard), &[Class::Interactive, Class::Batch]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_team_leaves_all_its_jobs_untouched_until_it_is_resumed() {
-    check_a_pause_of_lanes(None, &[]).await;
+async fn a_paused_lane_or_team_leaves_its_jobs_untouched_until_it_is_resumed() {
+    let lane = check_a_pause_of_lanes(Some(Class::Standard), &[Class::Interactive, Class::Batch]);
+    let team = check_a_pause_of_lanes(None, &[]);
+    tokio::join!(lane, team);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

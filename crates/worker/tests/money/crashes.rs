@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::eventually;
+use testkit::{Flow, Proxy, Setup, eventually};
 use tollgate_types::event::EventKind;
 use tollgate_types::{NanoUsd, Status, UsageEvent};
 
@@ -109,20 +109,33 @@ async fn a_killed_server_loses_no_money_and_makes_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_block_whose_lease_lapsed_while_the_server_was_away_still_hides_the_jobs_spend() {
-    let mut books = Books::start(json!([{"window": "day", "cap_usd": usd(times(Money::bound(), 50))}])).await;
+async fn a_worker_that_comes_back_from_the_dead_goes_on_under_a_new_lease() {
+    // Nobody else gets the job meanwhile.
+    let setup = Setup { ack_wait: Duration::from_secs(60), ..Setup::default() };
+    let budgets = json!([{"window": "day", "cap_usd": usd(times(Money::bound(), 50))}]);
+    let books = Books::with(setup, budgets).await;
     let settler = books.world.settler("settler").await;
-    let worker = books.worker("w1").await;
+    let cable = Proxy::start(books.world.nats.port()).await;
+    let connection = books.world.broker_at(cable.url(), "w1").await;
+    let worker = books.world.worker_over(connection, "w1", |config| config.lease = LEASE).await;
     let producer = books.world.producer("search").await;
-    // Its call outlives the lease, which nobody can renew while the server is away.
-    let long = books.submit_line(&producer, slow(0, "tokens=100;delay=8s"), None).await;
+    // Its call goes on while it is cut off from the server, and ends after its block was dropped.
+    let long = books.submit_line(&producer, slow(0, "tokens=100;delay=12s"), None).await;
     eventually("it is called", Duration::from_secs(20), || async {
         (!books.world.sim.calls().is_empty()).then_some(())
     })
     .await;
-    books.world.nats.kill9().expect("killed");
-    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
-    books.world.nats.restart().await.expect("restarted");
+    let dropped = books.account("team:search").await.expect("it is open").blocks().keys().next().cloned();
+    let dropped = dropped.expect("a block");
+    cable.to_server(Flow::Held);
+    cable.to_client(Flow::Held);
+    eventually("its block is dropped", Duration::from_secs(30), || async {
+        books.account("team:search").await?.block(&dropped).is_none().then_some(())
+    })
+    .await;
+    cable.cut();
+    cable.to_server(Flow::Pass);
+    cable.to_client(Flow::Pass);
     let long = books.world.result(&producer, &long).await;
     assert_eq!(long.tollgate.status, Status::Succeeded, "{long:?}");
     let next = books.submit_line(&producer, slow(1, "tokens=100"), None).await;
@@ -130,17 +143,15 @@ async fn a_block_whose_lease_lapsed_while_the_server_was_away_still_hides_the_jo
 
     let log = books.log().await;
     let lease = |job: &tollgate_types::JobId| {
-        // It may have been delivered again meanwhile: the run that was first has the result.
         let is_result = |event: &&UsageEvent| event.kind == EventKind::Result && event.job == *job;
         let event = log.iter().find(is_result).expect("it is in the log");
         event.hold.as_ref().expect("money was held").lease.clone()
     };
-    let (before, after) = (lease(&long.id), lease(&next.id));
-    // The settler gives workers time to renew after the server was away: nothing was dropped, so nothing begins anew.
-    assert_eq!(before, after, "the block was renewed when the server came back");
+    assert_eq!(lease(&long.id), dropped);
+    assert_ne!(lease(&next.id), dropped, "what was held under a dropped lease must not come off a new block");
     let account = books.when_all_is_settled("day").await;
     account.check().expect("the promise holds");
-    assert_eq!(account.windows()["day"].overrun.sum(), NanoUsd::ZERO);
+    assert!(account.block(&dropped).is_none(), "{:?}", account.blocks());
     worker.drained().await;
     settler.stop.cancel();
 }

@@ -51,7 +51,7 @@ async fn a_cheaper_model_that_cannot_serve_makes_jobs_wait_without_a_loop() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cheaper_model_that_cannot_serve_or_pay_ends_jobs_where_the_budget_says_so() {
-    for (to, downgrade_cap) in [("sim-unpriced", None), ("sim-nowhere", None), ("sim-small", Some("0"))] {
+    let check = async |to: &str, downgrade_cap: Option<&str>| {
         let cap = times(Money::bound(), 2);
         let mut budget = json!({
             "window": "day", "cap_usd": usd(cap), "when_spent": "downgrade", "downgrade_to": to, "then": "reject",
@@ -69,7 +69,8 @@ async fn a_cheaper_model_that_cannot_serve_or_pay_ends_jobs_where_the_budget_say
             assert_eq!(result.error.as_ref().map(|error| error.code), Some(ErrorCode::OverBudget), "{to}: {result:?}");
         }
         money.worker.stop.cancel();
-    }
+    };
+    tokio::join!(check("sim-unpriced", None), check("sim-nowhere", None), check("sim-small", Some("0")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

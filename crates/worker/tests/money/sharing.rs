@@ -45,7 +45,7 @@ async fn a_raise_opens_at_once_and_closes_again_when_it_ends() {
     money.when_spent("team:search", "day", cap, bound).await;
     let before = money.ended(&producer, &ids).await.len();
 
-    let (from, until) = (now(), now().plus(Duration::from_secs(5)));
+    let (from, until) = (now(), now().plus(Duration::from_secs(4)));
     let raise = json!({"amount_usd": usd(times(bound, 4)), "from": from, "until": until, "author": "ann"});
     set(&money.directory, json!([{"window": "day", "cap_usd": usd(cap), "raises": [raise]}])).await;
     // At once: well before it ends.

@@ -87,7 +87,12 @@ impl Money {
 impl Books {
     /// Starts the servers, with a team `search` that has these budgets.
     pub(crate) async fn start(budgets: Value) -> Books {
-        let world = World::start(Setup::default()).await;
+        Books::with(Setup::default(), budgets).await
+    }
+
+    /// The same, with servers of another setup.
+    pub(crate) async fn with(setup: Setup, budgets: Value) -> Books {
+        let world = World::start(setup).await;
         let (directory, records) = (world.directory().await, world.records().await);
         set(&directory, budgets).await;
         Books { world, directory, records }
