@@ -12,11 +12,11 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use async_nats::jetstream::Context;
 use tokio::sync::watch;
-use tollgate_types::{Gate, LaneKey, subjects};
+use tollgate_types::{Budget, Gate, LaneKey, Scope, subjects};
 
 use crate::bucket::{Bucket, BucketError, Seen, Version};
 use records::{About, about, decode, pauses_of};
-pub use records::{BudgetCheck, ClassWeights, Organisation, Pause, Paused, TeamRecord, WEIGHT_MAX};
+pub use records::{BudgetCheck, ClassWeights, Organisation, Pause, Paused, Record, TeamRecord, WEIGHT_MAX};
 
 /// Says why the directory was not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,15 @@ impl Directory {
     /// What is configured about everybody together; the default if nothing is.
     pub fn organisation(&self) -> Arc<Organisation> {
         self.known().organisation.clone()
+    }
+
+    /// The budgets of whoever owns a scope: the organisation's for the organisation, else its team's. None for a team that
+    /// is not registered.
+    pub fn budgets_of(&self, scope: &Scope) -> Vec<Budget> {
+        match scope.team() {
+            None => self.organisation().budgets.clone(),
+            Some(team) => self.team(team).map(|record| record.budgets.clone()).unwrap_or_default(),
+        }
     }
 
     /// Why a lane is paused, if it is: by itself, or with all lanes of its team.

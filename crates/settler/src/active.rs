@@ -25,6 +25,7 @@ use tollgate_queue::office::{Left, Term};
 use tollgate_types::{AccountId, Scope, UnixMillis};
 
 use crate::fold::{self, Booked};
+use crate::rebuild::{Which, rebuild};
 use crate::settler::{Progress, Settler};
 
 /// Before something that failed is tried again.
@@ -213,11 +214,22 @@ impl Settler {
                 }
                 Ok((account, revision))
             }
+            // A fresh one would forget what is spent; its blocks are lost either way. No worker spends from it meanwhile.
             Err(error) => {
-                tracing::error!(account = %scope, %error, "the account's record cannot be read; starting a fresh one");
-                Ok((open(), revision))
+                tracing::error!(account = %scope, %error, "the account's record cannot be read; making it anew from the log");
+                self.make_anew(scope).await?;
+                let found = self.records.get(&account_key(&id)).await?;
+                let readable = found.and_then(|(value, at)| Some((serde_json::from_slice(&value).ok()?, at)));
+                readable.ok_or_else(|| BucketError::Unreadable(error.into()))
             }
         }
+    }
+
+    /// Makes an account anew as `tollgate ledger rebuild --force` does: what is left of the log is more than nothing.
+    async fn make_anew(&self, scope: &Scope) -> Result<(), BucketError> {
+        let parts = (&self.log, &self.records, &self.directory);
+        let rebuilt = rebuild(parts, &Which::One(scope.clone()), true, self.clock.now()).await;
+        rebuilt.map(drop).map_err(|error| BucketError::Unreadable(error.into()))
     }
 
     async fn write(

@@ -29,12 +29,8 @@ pub fn booked(entries: &[LogEntry]) -> impl Iterator<Item = Booked<'_>> {
 
 /// The budgets of a scope, as configured now.
 pub fn rules_of(scope: &Scope, directory: &Directory) -> Vec<Rule> {
-    let rules = match scope.team() {
-        None => rules_for(&directory.organisation().budgets, scope),
-        Some(team) => directory.team(team).map_or_else(|| Ok(Vec::new()), |record| rules_for(&record.budgets, scope)),
-    };
     // The directory refuses records that are no rules.
-    rules.unwrap_or_default()
+    rules_for(&directory.budgets_of(scope), scope).unwrap_or_default()
 }
 
 /// Which accounts a record counts in: everybody's and the team's always, because reports and later budgets want them;

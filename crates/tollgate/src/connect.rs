@@ -5,6 +5,7 @@ use tollgate_policy::budget::check_budgets;
 use tollgate_queue::connect::{ConnectFailure, redacted};
 use tollgate_queue::directory::DirectoryError;
 use tollgate_queue::{Backlog, Connection, Directory, LaneConfig, Lanes, ServerClock};
+use tollgate_types::Budget;
 use tollgate_usage::{Fault, Store, StoreError};
 
 use crate::config::{Config, build};
@@ -57,7 +58,15 @@ pub fn jetstream(connection: &Connection) -> jetstream::Context {
 /// # Errors
 /// Why it could not be read.
 pub async fn directory(context: &jetstream::Context) -> Result<Directory, DirectoryError> {
-    Directory::open(context, |budgets| check_budgets(budgets).map_err(|error| error.to_string())).await
+    Directory::open(context, budgets).await
+}
+
+/// What the live configuration judges budgets by.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn budgets(budgets: &[Budget]) -> Result<(), String> {
+    check_budgets(budgets).map_err(|error| error.to_string())
 }
 
 /// The server's clock: people's clocks differ, windows and raises follow that one.

@@ -277,17 +277,19 @@ impl Broker {
         });
         let connection = connection.clone();
         self.supervisor.spawn("alerts", |stop| async move {
-            tokio::select! {
-                () = alerts::pass_on(receiver, &connection, webhook) => anyhow::bail!("nobody alerts any more"),
-                () = stop.cancelled() => Ok(()),
-            }
+            // It ends after the settler, when all that was handed over is passed on.
+            alerts::pass_on(receiver, &connection, webhook).await;
+            stop.cancelled().await;
+            Ok(())
         });
         if let Some(poster) = poster {
             self.supervisor.spawn("webhook", |stop| async move {
                 tokio::select! {
-                    () = poster.run() => anyhow::bail!("nobody posts any more"),
-                    () = stop.cancelled() => Ok(()),
+                    // After the alerts, when all are posted.
+                    () = poster.run() => stop.cancelled().await,
+                    () = stop.cancelled() => {}
                 }
+                Ok(())
             });
         }
         Ok(())

@@ -137,12 +137,8 @@ impl Ledger {
         if let Some(rules) = self.rules.read().expect("no holder panics").get(scope) {
             return rules.clone();
         }
-        let budgets = match scope.team() {
-            None => self.directory.organisation().budgets.clone(),
-            Some(team) => self.directory.team(team).map(|record| record.budgets.clone()).unwrap_or_default(),
-        };
         // The directory refused records that are no rules.
-        let rules: Arc<[Rule]> = rules_for(&budgets, scope).unwrap_or_default().into();
+        let rules: Arc<[Rule]> = rules_for(&self.directory.budgets_of(scope), scope).unwrap_or_default().into();
         let mut cached = self.rules.write().expect("no holder panics");
         if cached.len() >= RULES_MAX {
             cached.clear();

@@ -102,7 +102,8 @@ impl Account {
 
     /// Marks the alerts of this same version of the record as announced: once in a window each.
     ///
-    /// Send them before the swap, under a name that tells repetitions: after a crash in between they are sent again.
+    /// Send them after the swap: whoever sends before it repeats them when the swap loses, and whoever dies in between
+    /// leaves the threshold in the record, where reports show it.
     pub fn announced(&mut self, alerts: &[Alert]) {
         for alert in alerts {
             if let Some(spent) = self.windows.get_mut(&alert.window) {

@@ -190,8 +190,11 @@ pub(super) fn about(key: &str) -> Result<Option<About>, String> {
 }
 
 /// A record that is kept under a key of its own.
-pub(super) trait Record: DeserializeOwned + Serialize {
-    /// Says what is wrong with it.
+pub trait Record: DeserializeOwned + Serialize {
+    /// Judges it, as every write and every read does.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the field.
     fn check(&self, budgets: BudgetCheck) -> Result<(), String>;
 }
 

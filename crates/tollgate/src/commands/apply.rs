@@ -4,11 +4,12 @@
 
 use serde::Serialize;
 use tollgate_queue::Directory;
-use tollgate_queue::directory::{Organisation, TeamRecord};
+use tollgate_queue::directory::{Organisation, Record, TeamRecord};
 use tollgate_types::{Budget, Limits, Team};
 
 use super::Cx;
 use crate::config::{Config, sections};
+use crate::connect;
 use crate::exit::{Code, Failure};
 use crate::live::diff::Change;
 use crate::live::{Changed, Everybody, Operator, Owner, unread};
@@ -59,13 +60,13 @@ pub(super) async fn would_apply(directory: Option<&Directory>, config: &Config) 
     let mut refused = Vec::new();
     if says_anything(&config.organisation) {
         let changed = would(&Everybody, directory, |known| organisation(&config.organisation, known)).await?;
-        refused.extend(Everybody.check(&changed.after).err().map(|why| format!("organisation: {why}")));
+        refused.extend(changed.after.check(connect::budgets).err().map(|why| format!("organisation: {why}")));
         steps.push(Step::of("organisation", "", &changed, WOULD));
     }
     for (name, settings) in &config.teams {
         let name = name_of(name);
         let changed = would(&name, directory, |known| team(settings, known)).await?;
-        refused.extend(name.check(&changed.after).err().map(|why| format!("teams.{name}: {why}")));
+        refused.extend(changed.after.check(connect::budgets).err().map(|why| format!("teams.{name}: {why}")));
         steps.push(Step::of("team", name.as_str(), &changed, WOULD));
     }
     if refused.is_empty() {

@@ -5,14 +5,13 @@
 
 pub mod audit;
 pub mod diff;
-pub mod stored;
 mod who;
 
 use std::time::Duration;
 
 use async_nats::jetstream;
 use tollgate_queue::bucket::BucketError;
-use tollgate_queue::directory::{DirectoryError, Expected, Organisation, Pause, Paused, TeamRecord};
+use tollgate_queue::directory::{DirectoryError, Expected, Organisation, Pause, Paused, Record, TeamRecord};
 use tollgate_queue::{Connection, Directory, ServerClock};
 use tollgate_types::{Team, UnixMillis};
 
@@ -180,7 +179,7 @@ impl Operator {
         expected: Expected,
         changed: Changed<O::Record>,
     ) -> Result<Tried<O::Record>, Failure> {
-        owner.check(&changed.after).map_err(|why| refused(&why))?;
+        changed.after.check(connect::budgets).map_err(|why| refused(&why))?;
         let json = |record| serde_json::to_value(record).expect("records are texts and numbers");
         let entry = Entry {
             changes: changed.changes.clone(),
@@ -279,7 +278,7 @@ struct Tried<R> {
 /// Whose record it is: a team's, or everybody's.
 pub trait Owner {
     /// What is kept about it.
-    type Record: Clone + PartialEq + serde::Serialize;
+    type Record: Record + Clone + PartialEq;
 
     /// The kind and the name under which its changes are in the audit.
     fn subject(&self) -> (&'static str, String);
@@ -297,12 +296,6 @@ pub trait Owner {
         record: &Self::Record,
         expected: Expected,
     ) -> impl Future<Output = Result<(), DirectoryError>>;
-
-    /// Says what is wrong with a record.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    fn check(&self, record: &Self::Record) -> Result<(), String>;
 
     /// What is different between two records, in words.
     fn diff(&self, before: Option<&Self::Record>, after: Option<&Self::Record>) -> Vec<Change>;
@@ -326,10 +319,6 @@ impl Owner for Team {
         expected: Expected,
     ) -> Result<(), DirectoryError> {
         directory.put_team(self, record, expected).await
-    }
-
-    fn check(&self, record: &TeamRecord) -> Result<(), String> {
-        stored::check_team(record)
     }
 
     fn diff(&self, before: Option<&TeamRecord>, after: Option<&TeamRecord>) -> Vec<Change> {
@@ -359,10 +348,6 @@ impl Owner for Everybody {
         expected: Expected,
     ) -> Result<(), DirectoryError> {
         directory.put_organisation(record, expected).await
-    }
-
-    fn check(&self, record: &Organisation) -> Result<(), String> {
-        stored::check_organisation(record)
     }
 
     fn diff(&self, before: Option<&Organisation>, after: Option<&Organisation>) -> Vec<Change> {
