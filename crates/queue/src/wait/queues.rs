@@ -35,6 +35,9 @@ const TRUST: Duration = Duration::from_secs(300);
 /// be left without its folder (nats-server 2.15.1): it works, but is gone with the server, and every later try to make
 /// it fails like this. Dropped and made once more it is well; its jobs stay in the stream meanwhile.
 const CREATE_FAILED: u64 = 10012;
+/// JetStream's code for "consumer does not exist" when one is made: it was there when the server looked first, and was
+/// dropped before it could be taken over.
+const GONE_MEANWHILE: u64 = 10149;
 /// How often it is tried again then, after which pause, and after how many tries it is dropped.
 const CREATE_TRIES: usize = 20;
 const CREATE_PAUSE: Duration = Duration::from_millis(20);
@@ -157,9 +160,11 @@ impl Wait {
         let mut tries = 1;
         loop {
             match ensure_consumer(&self.context, queue, &self.config).await {
-                Err(ApiError::Refused { code: CREATE_FAILED, .. }) if tries < CREATE_TRIES => {
+                Err(ApiError::Refused { code: code @ (CREATE_FAILED | GONE_MEANWHILE), .. })
+                    if tries < CREATE_TRIES =>
+                {
                     tokio::time::sleep(CREATE_PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
-                    if tries % CREATE_PATIENCE == 0 {
+                    if code == CREATE_FAILED && tries % CREATE_PATIENCE == 0 {
                         self.delete(queue).await?;
                     }
                     tries += 1;
