@@ -325,6 +325,15 @@ impl Board {
         queue.gate().is_none_or(|gate| doors.gate(gate).left(self.gates.get(gate).map_or(0, Asked::now)) > 0)
     }
 
+    /// Of a lane that is not open without limit, its door is asked anew for each slot: a job that went through since the
+    /// lane was weighed has left the count of those on their way, and took what the door let through.
+    fn ask_door_again(&mut self, at: usize, doors: &impl Doors) {
+        let lane = self.lane_mut(at);
+        if lane.open != Allowance::Free {
+            lane.open = doors.lane(&lane.key, true);
+        }
+    }
+
     /// The queue of a lane that its next slot goes to: parked jobs first, they are older.
     fn next_queue(&self, at: usize, doors: &impl Doors) -> Option<usize> {
         let lane = self.lane(at)?;
@@ -352,6 +361,7 @@ impl Board {
                 break;
             };
             let at = self.by_id[&id];
+            self.ask_door_again(at, doors);
             let charged = self.lane_mut(at).cost.expected();
             let capped = self.lane_mut(at).in_flight() >= self.order.in_flight_cap(id, concurrency);
             let Some(queue) = self.next_queue(at, doors).filter(|_| !capped) else {

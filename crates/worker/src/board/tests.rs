@@ -171,6 +171,15 @@ fn an_allowance_is_not_exceeded_by_what_is_on_its_way() {
 }
 
 #[test]
+fn a_door_that_closed_since_the_lane_was_weighed_lets_nobody_through() {
+    let mut world = World::new(&[("a", 100), ("b", 2)]);
+    world.doors.lanes.insert("a".into(), Allowance::UpTo(3));
+    world.board.refresh(&world.doors, world.now);
+    world.doors.lanes.insert("a".into(), Allowance::UpTo(1));
+    assert_eq!(world.granted(8, 8), [("a".to_owned(), None, 1), ("b".to_owned(), None, 2)]);
+}
+
+#[test]
 fn parked_jobs_go_before_the_lanes_own_and_share_its_place() {
     let mut world = World::new(&[("a", 100), ("b", 100)]);
     world.park(&Gate::Due, "a", 2);

@@ -92,6 +92,12 @@ impl Bench {
         self.subjects(WAIT_STREAM).await
     }
 
+    /// How many jobs were ever parked.
+    pub(crate) async fn ever_parked(&self) -> u64 {
+        let stream = self.jetstream.get_stream(WAIT_STREAM).await.expect("the stream exists");
+        stream.get_info().await.expect("the server answers").state.last_sequence
+    }
+
     /// The subjects in the stream of jobs.
     pub(crate) async fn jobs(&self) -> Vec<String> {
         self.subjects(JOBS_STREAM).await
