@@ -3,8 +3,9 @@
 //! Start-time fair queueing (Goyal, Vin, Cheng 1997) on token cost, on two levels: the class with the smallest start
 //! tag goes first, and within it the lane with the smallest. A lane picked pays its job's expected [`Cost`] over its
 //! weight onto its tag ([`Order::next`]), and what the job really cost is settled when it is known
-//! ([`Order::correct`]). Virtual time `V` is the largest start tag that was ever served; whoever begins to take part
-//! starts at `max(V, S)`: no credit is saved while away, debt is kept. When nothing runs and nothing waits in a class,
+//! ([`Order::correct`]). Virtual time `V` is the largest start tag that was ever served, or the furthest tag of those who
+//! take part, if corrections brought all of them back behind it; whoever begins to take part starts at `max(V, S)`: no
+//! credit is saved while away, debt is kept. When nothing runs and nothing waits in a class,
 //! nobody is left to be owed to, and all debts in it end. Classes are to the whole what lanes are to their class.
 //!
 //! # What is promised

@@ -62,8 +62,10 @@ impl Member {
 #[derive(Clone, Debug)]
 pub(super) struct Level<K> {
     ready: BTreeSet<(Tag, K)>,
-    /// Virtual time: the largest start tag that was ever served.
-    now: Tag,
+    /// Those who take part, Ready or Held, in the same order.
+    taking_part: BTreeSet<(Tag, K)>,
+    /// The largest start tag that was ever served.
+    served: Tag,
     /// The largest start tag that any member ever had.
     furthest: Tag,
     /// The sum of the weights of those who take part.
@@ -74,14 +76,21 @@ pub(super) struct Level<K> {
 
 impl<K> Default for Level<K> {
     fn default() -> Self {
-        Level { ready: BTreeSet::new(), now: 0, furthest: 0, weights: 0, busy: 0 }
+        Level { ready: BTreeSet::new(), taking_part: BTreeSet::new(), served: 0, furthest: 0, weights: 0, busy: 0 }
     }
 }
 
 impl<K: Copy + Ord> Level<K> {
     /// A member that is Idle and owes nothing.
     pub(super) fn newcomer(&self, weight: u32) -> Member {
-        Member { weight: weight.max(1), start: self.now, floor: self.now, ..Member::default() }
+        let now = self.now();
+        Member { weight: weight.max(1), start: now, floor: now, ..Member::default() }
+    }
+
+    /// Virtual time: the largest start tag that was ever served, or where the furthest of those who take part stands, if
+    /// all of them were brought back behind that by what their jobs really cost.
+    fn now(&self) -> Tag {
+        self.taking_part.last().map_or(self.served, |&(tag, _)| tag.min(self.served))
     }
 
     pub(super) fn weigh(&mut self, member: &mut Member, weight: u32) {
@@ -97,16 +106,14 @@ impl<K: Copy + Ord> Level<K> {
         if from == to {
             return;
         }
-        if from == Standing::Ready {
-            self.ready.remove(&(member.start, key));
-        }
+        self.take_out(key, member);
         match (from.takes_part(), to.takes_part()) {
             (false, true) => {
-                member.lift(self.now);
+                member.lift(self.now());
                 self.weights += member.weight();
             }
             (true, false) => self.weights -= member.weight(),
-            (true, true) => member.lift(self.now.saturating_sub(member.kept)),
+            (true, true) => member.lift(self.now().saturating_sub(member.kept)),
             (false, false) => {}
         }
         match (from == Standing::Idle, to == Standing::Idle) {
@@ -115,10 +122,26 @@ impl<K: Copy + Ord> Level<K> {
             (true, true) | (false, false) => {}
         }
         member.standing = to;
-        if to == Standing::Ready {
+        self.put_in(key, member);
+        self.rest();
+    }
+
+    fn take_out(&mut self, key: K, member: &Member) {
+        if member.standing == Standing::Ready {
+            self.ready.remove(&(member.start, key));
+        }
+        if member.standing.takes_part() {
+            self.taking_part.remove(&(member.start, key));
+        }
+    }
+
+    fn put_in(&mut self, key: K, member: &Member) {
+        if member.standing == Standing::Ready {
             self.ready.insert((member.start, key));
         }
-        self.rest();
+        if member.standing.takes_part() {
+            self.taking_part.insert((member.start, key));
+        }
     }
 
     /// How the whole level stands as a member of the one above.
@@ -142,11 +165,11 @@ impl<K: Copy + Ord> Level<K> {
     /// Charges a member for a job that starts now.
     pub(super) fn dispatch(&mut self, key: K, member: &mut Member, cost: Cost) {
         if !member.standing.takes_part() {
-            member.lift(self.now);
+            member.lift(self.now());
         }
         // Not beyond those who wait, also when the member is not the first of them.
         let served = self.ready.first().map_or(member.start, |&(tag, _)| tag.min(member.start));
-        self.now = self.now.max(served);
+        self.served = self.served.max(served);
         // A member that is charged nothing would be the first for ever.
         let distance = member.distance(i128::from(cost.max(1)));
         // The dearest of its jobs lately, not the last: one small job is no reason to lose the place.
@@ -160,20 +183,17 @@ impl<K: Copy + Ord> Level<K> {
     }
 
     fn advance(&mut self, key: K, member: &mut Member, distance: Tag) {
-        let before = member.start;
-        member.start = before.saturating_add(distance).max(member.floor);
+        self.take_out(key, member);
+        member.start = member.start.saturating_add(distance).max(member.floor);
         self.furthest = self.furthest.max(member.start);
-        if member.standing == Standing::Ready && member.start != before {
-            self.ready.remove(&(before, key));
-            self.ready.insert((member.start, key));
-        }
+        self.put_in(key, member);
         self.rest();
     }
 
     /// Ends all debts when nothing runs and nothing waits: there is nobody who could be owed.
     fn rest(&mut self) {
         if self.busy == 0 {
-            self.now = self.furthest;
+            self.served = self.furthest;
         }
     }
 
@@ -183,7 +203,7 @@ impl<K: Copy + Ord> Level<K> {
     }
 
     pub(super) fn owes_nothing(&self, member: &Member) -> bool {
-        member.standing == Standing::Idle && member.start <= self.now
+        member.standing == Standing::Idle && member.start <= self.now()
     }
 }
 
@@ -191,18 +211,23 @@ impl<K: Copy + Ord> Level<K> {
 impl<K: Copy + Ord + std::fmt::Debug> Level<K> {
     /// Compares what is kept here with what a walk over all members finds.
     pub(super) fn check<'a>(&self, members: impl Iterator<Item = (K, &'a Member)>) {
-        let (mut ready, mut weights, mut busy) = (Vec::new(), 0, 0);
+        let (mut ready, mut taking_part, mut weights, mut busy) = (Vec::new(), Vec::new(), 0, 0);
         for (key, member) in members {
             assert!(member.start >= member.floor, "{key:?}: {member:?}");
             assert!(member.start <= self.furthest, "{key:?}: {member:?}");
             if member.standing == Standing::Ready {
                 ready.push((member.start, key));
             }
+            if member.standing.takes_part() {
+                taking_part.push((member.start, key));
+            }
             weights += if member.standing.takes_part() { member.weight() } else { 0 };
             busy += usize::from(member.standing != Standing::Idle);
         }
         ready.sort_unstable();
+        taking_part.sort_unstable();
         assert_eq!(self.ready.iter().copied().collect::<Vec<_>>(), ready);
+        assert_eq!(self.taking_part.iter().copied().collect::<Vec<_>>(), taking_part);
         assert_eq!((self.weights, self.busy), (weights, busy));
     }
 }

@@ -161,6 +161,16 @@ fn what_is_given_back_for_jobs_before_a_pause_is_no_credit_after_it() {
 }
 
 #[test]
+fn whoever_begins_beside_a_lane_that_was_charged_too_much_does_not_wait_for_what_it_gets_back() {
+    let (mut order, lanes) = ready(&[1]);
+    let small = order.enter(0, 1);
+    picks(&mut order, 100);
+    order.correct(lanes[0], -90_000);
+    order.stand(small, Ready);
+    assert_eq!(picks(&mut order, 6), [0, 1, 0, 1, 0, 1]);
+}
+
+#[test]
 fn jobs_on_lent_slots_count_and_move_virtual_time() {
     let (mut order, lanes) = ready(&[1, 1]);
     lanes.iter().for_each(|&lane| order.stand(lane, Idle));
