@@ -176,6 +176,14 @@ impl Caps {
         }
     }
 
+    /// Whether what is taken from `pot` counts against the cap for the models asked for.
+    fn counts_in_main(&self, pot: Pot) -> bool {
+        match (self, pot) {
+            (Caps::Together(_), _) | (Caps::Apart { .. }, Pot::Main) => true,
+            (Caps::Apart { .. }, Pot::Downgraded) => false,
+        }
+    }
+
     /// What of `amounts` counts against that cap.
     pub fn counted(&self, amounts: &Pots, pot: Pot) -> NanoUsd {
         match self {
@@ -213,6 +221,10 @@ pub struct Spent {
     /// When that was.
     #[serde(default)]
     pub alerted_at: UnixMillis,
+    /// The smallest amount that these caps denied in this window: once what is settled leaves less, the budget is spent
+    /// for the jobs that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<NanoUsd>,
     /// Since when no budget has this window. It is kept for a while without a cap, because a worker that has not yet
     /// read the budgets must not make everybody forget what was spent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -294,6 +294,9 @@ impl Settler {
         // Windows that ended and caps that changed show, whether or not anybody spends.
         account.refresh(now, &rules);
         let dropped = account.expire(now, settled_until);
+        // Caps that fell and amounts that were denied cross thresholds too, which nothing that is folded tells.
+        let due = account.alerts(&rules);
+        account.announced(&due);
         if dropped.is_empty() && account.windows() == before.windows() {
             return Ok(());
         }
@@ -301,7 +304,9 @@ impl Settler {
             tracing::info!(account = %account.scope(), lease, "a dead worker's block is back");
             metrics::counter!("tollgate_blocks_expired_total").increment(1);
         }
-        self.write(id, &account, revision, known).await
+        self.write(id, &account, revision, known).await?;
+        self.announce(account.scope(), &due);
+        Ok(())
     }
 }
 

@@ -146,6 +146,7 @@ impl Spent {
         if before.alerted_at >= self.start {
             (self.alerted, self.alerted_at) = (before.alerted, before.alerted_at);
         }
+        self.denied = before.denied.filter(|_| before.start == self.start);
         if window.slice_of(self.start).is_none() {
             self.overrun = if before.start == self.start { before.overrun } else { Pots::default() };
             return;

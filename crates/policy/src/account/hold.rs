@@ -2,7 +2,7 @@
 
 use tollgate_types::{NanoUsd, UnixMillis};
 
-use super::denied::{Denied, decisive};
+use super::denied::{Denied, DeniedKind, decisive};
 use super::{Account, Block, Pot, Pots, SUM_MAX};
 use crate::budget::Rule;
 
@@ -61,6 +61,27 @@ impl Account {
             block.closing = false;
         });
         Ok(())
+    }
+
+    /// Notes the amount in each window that denies `ask`, and says whether that is news: in each window and for each cap
+    /// only what is smaller than all before. It makes the alert at 100 percent.
+    pub fn note_denied(&mut self, ask: &Ask<'_>, now: UnixMillis, rules: &[Rule]) -> bool {
+        self.refresh(now, rules);
+        let held = self.held();
+        let mut news = false;
+        for rule in rules {
+            let denied = Denied::by(rule, self, &held, (ask.pot, ask.amount));
+            let Some(spent) = self.windows.get_mut(&rule.id) else { continue };
+            // The cheaper model's money is not what alerts speak of.
+            let counts = spent.caps.counts_in_main(ask.pot)
+                && denied.is_some_and(|denied| denied.kind != DeniedKind::Never)
+                && spent.denied.is_none_or(|before| ask.amount < before);
+            if counts {
+                spent.denied = Some(ask.amount);
+                news = true;
+            }
+        }
+        news
     }
 
     /// The most that could be taken from a pot now; all there is in an `i64` if nothing caps it.

@@ -43,6 +43,7 @@ impl Account {
             let caps = rule.caps_at(now);
             match self.windows.get_mut(&rule.id) {
                 Some(spent) => {
+                    spent.denied = spent.denied.filter(|_| spent.caps == caps);
                     (spent.caps, spent.gone) = (caps, None);
                     spent.move_to(&rule.window, now);
                 }
@@ -106,6 +107,7 @@ impl Spent {
             slices: Vec::new(),
             alerted: 0,
             alerted_at: UnixMillis::default(),
+            denied: None,
             gone: None,
         }
     }
@@ -136,6 +138,7 @@ impl Spent {
             since => since.filter(|&since| since > span.start),
         };
         (self.start, self.end) = (span.start, span.end);
+        self.denied = None;
         if self.alerted_at < self.start {
             self.alerted = 0;
         }

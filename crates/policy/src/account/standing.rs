@@ -82,14 +82,18 @@ impl Account {
 
     /// The thresholds that are crossed and not announced, the lowest of each window first.
     ///
-    /// What is settled counts, for the models asked for where the budget downgrades; holds are upper bounds.
+    /// What is settled counts, for the models asked for where the budget downgrades; holds are upper bounds. The last
+    /// cents before a cap are seldom spent, because no job's bound fits into them: so 100 percent is also crossed when
+    /// what is settled leaves less than the cap denied before ([`Account::note_denied`]).
     pub fn alerts(&self, rules: &[Rule]) -> Vec<Alert> {
         let of_rule = |rule: &Rule| -> Vec<Alert> {
             let Some(spent) = self.windows.get(&rule.id) else { return Vec::new() };
             let settled = spent.caps.counted(&spent.settled, Pot::Main);
             let cap = spent.caps.cap_of(Pot::Main).unwrap_or(NanoUsd::ZERO);
             let is_crossed = |percent: u8| {
-                settled > NanoUsd::ZERO && i128::from(settled.0) * 100 >= i128::from(cap.0) * i128::from(percent)
+                let reached = i128::from(settled.0) * 100 >= i128::from(cap.0) * i128::from(percent);
+                let spent_for_jobs = || spent.denied.is_some_and(|denied| settled + denied > cap);
+                settled > NanoUsd::ZERO && (reached || percent == 100 && spent_for_jobs())
             };
             let crossed =
                 rule.budget.alert_percent.iter().filter(|&&percent| percent > spent.alerted && is_crossed(percent));

@@ -44,7 +44,11 @@ impl Ledger {
             let block = block_size(account.headroom(part.pot, now, &rules), amount, contenders);
             let ask = Ask { lease: &lease, pot: part.pot, amount: block, until };
             denied = account.take(&ask, now, &rules).err();
-            denied.is_none().then_some(block)
+            match &denied {
+                None => Some(block),
+                // Nothing is taken; that so much was denied is written once, for the alert.
+                Some(_) => account.note_denied(&Ask { amount, ..ask }, now, &rules).then_some(NanoUsd::ZERO),
+            }
         });
         let took = took.await.map_err(NoMoney::Unavailable)?;
         let mut purses = self.purses.lock().expect("no holder panics");
@@ -52,7 +56,7 @@ impl Ledger {
         match (took, denied) {
             // Taken under a name that is not ours any more: it comes back with its lease.
             (Some(_), _) if !ours => Ok(()),
-            (Some(block), _) => {
+            (Some(block), None) => {
                 purses.entry(&id).took(part.pot, block, until);
                 Ok(())
             }
@@ -61,7 +65,7 @@ impl Ledger {
                 Ok(())
             }
             (None, None) => Ok(()),
-            (None, Some(denied)) => {
+            (_, Some(denied)) => {
                 purses.entry(&id).denied(amount, &denied);
                 drop(purses);
                 self.changed();

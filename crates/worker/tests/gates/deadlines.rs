@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tollgate_queue::directory::Paused;
 use tollgate_types::{Class, ErrorCode, JobId, JobResult, Status, UnixMillis};
 
@@ -116,6 +118,67 @@ async fn a_deadline_passes_deep_in_a_backlog() {
     check_taken_out(&bench, &late.0).await;
     worker.drained().await;
     second.drained().await;
+}
+
+/// Submits so many jobs without a deadline.
+async fn backlog(bench: &Bench, jobs: usize) {
+    let submitted = (0..jobs).map(|n| {
+        let (search, line) = (&bench.search, quick(&format!("q{n}")));
+        async move { search.submit(Class::Standard, line.into(), None).await.expect("accepted") }
+    });
+    futures_util::stream::iter(submitted).buffer_unordered(256).for_each(|_| async {}).await;
+}
+
+/// So many jobs with a deadline, submitted at once, and the deadline.
+async fn burst(bench: &Bench, jobs: usize, wait: Duration) -> Vec<(JobId, UnixMillis)> {
+    let submitted = (0..jobs).map(|_| with_deadline(bench, wait));
+    futures_util::stream::iter(submitted).buffer_unordered(256).collect().await
+}
+
+/// Every one of them expires; returns by how much the last was late, by the results' own words.
+async fn latest(bench: &Bench, jobs: &[(JobId, UnixMillis)]) -> Duration {
+    let mut latest = Duration::ZERO;
+    for (id, at) in jobs {
+        let result = bench.result(id, at.since(now()) + WITHIN).await;
+        assert_eq!(result.tollgate.status, Status::Expired, "{result:?}");
+        let accepted = OffsetDateTime::parse(&result.tollgate.accepted_at, &Rfc3339).expect("a time");
+        let accepted = UnixMillis(i64::try_from(accepted.unix_timestamp_nanos() / 1_000_000).expect("it is near"));
+        let ended = accepted.plus(Duration::from_millis(result.tollgate.queued_ms));
+        latest = latest.max(ended.since(*at));
+    }
+    latest
+}
+
+/// Deadlines pass at the front and at the end of a backlog, many at once, and under a scout that begins from nothing
+/// because the one before it was killed.
+async fn check_deadlines_behind(jobs: usize, at_once: usize) {
+    let bench = Bench::start().await;
+    let paused = Paused::Lane { class: None, team: "search".parse().expect("a team") };
+    bench.pause(&paused).await;
+    let first = bench.world.worker("w1", |_| {}).await;
+    backlog(&bench, jobs).await;
+    let back = burst(&bench, at_once, Duration::from_secs(5)).await;
+    let late = latest(&bench, &back).await;
+    assert!(late < WITHIN, "{at_once} at once behind {jobs}: {late:?}");
+    eprintln!("{at_once} at once behind {jobs}: the last was {late:?} late");
+    first.crash();
+    let second = bench.world.worker("w2", |_| {}).await;
+    // Another scout takes over after its patience.
+    let late = latest(&bench, &burst(&bench, 10, Duration::from_secs(20)).await).await;
+    assert!(late < WITHIN, "under another scout: {late:?}");
+    eprintln!("under another scout: {late:?}");
+    second.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deadlines_pass_in_a_backlog_whoever_is_the_scout() {
+    check_deadlines_behind(10_000, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a backlog of 100,000 needs a release build: cargo test --release -p tollgate-worker -- --ignored"]
+async fn deadlines_pass_in_a_backlog_of_a_hundred_thousand() {
+    check_deadlines_behind(100_000, 5_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

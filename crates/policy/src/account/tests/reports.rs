@@ -40,6 +40,38 @@ fn a_threshold_of_a_rolling_window_is_announced_again_after_its_length() {
 }
 
 #[test]
+fn a_hundred_percent_is_announced_when_no_job_fits_any_more() {
+    let mut books = Books::new(&[r#"{"window":"day","cap_usd":"0.0000001","alert_percent":[50,100,120]}"#]);
+    let denied = |books: &mut Books, amount| {
+        let until = books.now.plus(std::time::Duration::from_secs(60));
+        let ask = Ask { lease: "w", pot: Main, amount: NanoUsd(amount), until };
+        books.account.note_denied(&ask, books.now, &books.rules)
+    };
+    let announced = |books: &mut Books| {
+        let alerts = books.account.alerts(&books.rules);
+        books.account.announced(&alerts);
+        alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>()
+    };
+    books.take("v", Main, 60).unwrap();
+    assert!(denied(&mut books, 60));
+    assert!(!denied(&mut books, 60) && !denied(&mut books, 70), "only what is smaller is news");
+    assert_eq!(announced(&mut books), [], "holds may come back");
+    books.fold(&event(60, hold("v", Main, 60)));
+    books.check();
+    assert_eq!(announced(&mut books), [(50, 60), (100, 60)]);
+    assert_eq!(announced(&mut books), []);
+    // With a higher cap it is open again; a new day begins without.
+    books.rules = vec![rule(r#"{"window":"day","cap_usd":"0.0000002","alert_percent":[50,100,120]}"#)];
+    books.account.refresh(books.now, &books.rules);
+    assert!(!denied(&mut books, 60) && denied(&mut books, 150));
+    assert_eq!(books.account.windows()["day"].denied, Some(NanoUsd(150)));
+    books.now = UnixMillis(MIDNIGHT + 24 * HOUR);
+    books.fold(&event(10, None));
+    assert_eq!(announced(&mut books), []);
+    assert_eq!(books.account.windows()["day"].denied, None);
+}
+
+#[test]
 fn a_cap_of_nothing_alerts_on_the_first_spend() {
     let mut books = Books::new(&[r#"{"window":"day","cap_usd":"0","alert_percent":[100]}"#]);
     assert_eq!(books.account.alerts(&books.rules), []);
