@@ -74,12 +74,12 @@ fn most_within(millis: u64, arrived: &[u64]) -> usize {
     (0..arrived.len()).map(before).max().unwrap_or(0)
 }
 
-/// Four workers, saturated for so many seconds: never above 120 calls in a sliding minute, nor above what the pace gives
+/// Four workers, saturated for so many seconds: never above the limit in a sliding minute, nor above what the pace gives
 /// in ten seconds, and at least nine tenths of the limit; in order, and without a slot for waiting.
-async fn check_requests_a_minute(stretch: u64) {
-    const LIMIT: usize = 120;
-    let bench = of_deployments(per_minute(120)).await;
-    let jobs = LIMIT * usize::try_from(stretch).expect("it is small") / 60 + 60;
+async fn check_requests_a_minute(limit: u32, stretch: u64) {
+    let bench = of_deployments(per_minute(limit)).await;
+    let limit = usize::try_from(limit).expect("it is small");
+    let jobs = limit * usize::try_from(stretch).expect("it is small") / 60 + 60;
     let ids = submit_all(&bench, (0..jobs).map(|n| quick(&format!("q{n}"))), None).await;
     let workers = workers(&bench, 4).await;
     let begun = eventually("the first call", Duration::from_secs(20), || async {
@@ -94,14 +94,18 @@ async fn check_requests_a_minute(stretch: u64) {
     })
     .await;
     let arrived: Vec<u64> = bench.world.sim.calls().iter().map(|call| call.received.arrived_unix_ms).collect();
-    assert!(most_within(60_000, &arrived) <= LIMIT, "{} in a minute", most_within(60_000, &arrived));
-    // A 64th of the limit each second, after a burst of five, and what came late.
-    assert!(most_within(10_000, &arrived) <= 19 + 5 + 4, "{} in ten seconds", most_within(10_000, &arrived));
+    let in_a_minute = most_within(60_000, &arrived);
+    assert!(in_a_minute <= limit, "{in_a_minute} in a minute");
+    // A 64th of the limit each second, after a burst of a fiftieth or of five, and what came late.
+    let of_ten_seconds = (limit * 10).div_ceil(64) + (limit / 50).max(5) + limit / 30;
+    assert!(most_within(10_000, &arrived) <= of_ten_seconds, "{} in ten seconds", most_within(10_000, &arrived));
     // Saturated from the first second on; the first five are left out.
     let saturated = arrived.iter().filter(|&&at| (begun + 5_000..begun + stretch * 1_000).contains(&at)).count();
-    let nine_tenths = LIMIT * usize::try_from(stretch - 5).expect("it is small") * 9 / 600;
+    let nine_tenths = limit * usize::try_from(stretch - 5).expect("it is small") * 9 / 600;
     assert!(saturated >= nine_tenths, "{saturated} of at least {nine_tenths}");
-    assert!(running_most <= 24, "{running_most} jobs waited in slots");
+    eprintln!("{saturated} calls in {} s of saturation, at most {in_a_minute} in a sliding minute", stretch - 5);
+    // A fiftieth of the limit may wait at each worker, and as many run.
+    assert!(running_most <= limit / 5, "{running_most} jobs waited in slots");
     // In their order, as far as four workers at once can tell: nobody is sent to the end of the line.
     let called = bench.called();
     for id in &ids[..called.len() / 2] {
@@ -116,13 +120,13 @@ async fn check_requests_a_minute(stretch: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployments_requests_a_minute_are_never_exceeded_and_well_used_by_four_workers() {
-    check_requests_a_minute(30).await;
+    check_requests_a_minute(120, 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes more than a minute, because the window is one; the test before it sees the same pace"]
+#[ignore = "takes two minutes, because the window is one; the test before it sees the same pace"]
 async fn a_deployments_requests_a_minute_are_never_exceeded_in_a_whole_minute() {
-    check_requests_a_minute(65).await;
+    check_requests_a_minute(600, 125).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
