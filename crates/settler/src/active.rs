@@ -35,6 +35,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(5);
 /// An answer that took so long came from a server that was away or did not get to it.
 const LONG: Duration = Duration::from_secs(1);
+/// A sweep reads every account, and rests this many times as long as it took, so that folding goes on with any number of
+/// them.
+const REST: u32 = 10;
 /// Accounts that are kept in memory between batches; the server has them all.
 const KNOWN_MAX: usize = 50_000;
 
@@ -97,7 +100,7 @@ impl Settler {
         }
         let mut tail = self.log.tail(progress.through + 1);
         let mut known = Known::default();
-        let mut swept = Instant::now() - self.config.sweep;
+        let mut sweep_at = Instant::now();
         let mut touched = Instant::now();
         let mut calm = Calm(Instant::now());
         // Everything that the server stored before this time is folded.
@@ -133,8 +136,8 @@ impl Settler {
             if let Some(pending) = tail.pending() {
                 metrics::gauge!("tollgate_settler_lag_records").set(pending as f64);
             }
-            if swept.elapsed() >= self.config.sweep {
-                swept = Instant::now();
+            let begun = Instant::now();
+            if begun >= sweep_at {
                 match calm.ask(self.caught_up(&progress)).await {
                     Ok(at) => settled_until = settled_until.max(at.unwrap_or_default()),
                     Err(_) => calm.ends(),
@@ -142,6 +145,7 @@ impl Settler {
                 // Without calm nothing counts as settled: leases could not be renewed.
                 let until = if calm.is_long() { settled_until } else { UnixMillis::default() };
                 self.sweep(until, &mut known).await;
+                sweep_at = Instant::now() + self.config.sweep.max(begun.elapsed() * REST);
             }
         }
     }

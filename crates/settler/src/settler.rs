@@ -25,7 +25,7 @@ pub struct SettlerConfig {
     pub batch_wait: Duration,
     /// A settler that stands by takes over after three of these without a sign of life.
     pub lease: Duration,
-    /// How often blocks of dead workers are looked for.
+    /// How often blocks of dead workers are looked for, at least: with so many accounts that a look takes long, less often.
     pub sweep: Duration,
     /// Where the process dies on purpose; empty outside of tests.
     pub crash: CrashPlan,
