@@ -151,6 +151,7 @@ async fn latest(bench: &Bench, jobs: &[(JobId, UnixMillis)]) -> Duration {
 
 /// Deadlines pass at the front and at the end of a backlog, many at once, and under a scout that begins from nothing
 /// because the one before it was killed.
+#[expect(clippy::print_stderr, reason = "it says what it measured")]
 async fn check_deadlines_behind(jobs: usize, at_once: usize) {
     let bench = Bench::start().await;
     let paused = Paused::Lane { class: None, team: "search".parse().expect("a team") };

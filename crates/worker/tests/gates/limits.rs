@@ -76,6 +76,7 @@ fn most_within(millis: u64, arrived: &[u64]) -> usize {
 
 /// Four workers, saturated for so many seconds: never above the limit in a sliding minute, nor above what the pace gives
 /// in ten seconds, and at least nine tenths of the limit; in order, and without a slot for waiting.
+#[expect(clippy::print_stderr, reason = "it says what it measured")]
 async fn check_requests_a_minute(limit: u32, stretch: u64) {
     let bench = of_deployments(per_minute(limit)).await;
     let limit = usize::try_from(limit).expect("it is small");

@@ -9,9 +9,9 @@ use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::lanes::ask_the_time;
 use tollgate_settler::BudgetAlert;
 use tollgate_settler::rebuild::{Which, rebuild};
-use tollgate_types::{Class, NanoUsd, Status};
+use tollgate_types::{NanoUsd, Status};
 
-use crate::world::{Books, Money, cost_of_all, line, line_of, now, set, times, usd};
+use crate::world::{Books, Money, cost_of_all, line, line_of, set, times, usd};
 
 /// The next alert, which is of this threshold.
 async fn next_alert(money: &mut Money, percent: u16) -> BudgetAlert {
