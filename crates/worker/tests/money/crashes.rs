@@ -155,3 +155,43 @@ async fn a_worker_that_comes_back_from_the_dead_goes_on_under_a_new_lease() {
     worker.drained().await;
     settler.stop.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_whose_answer_was_lost_is_found_and_used_once() {
+    // A job that was sent into the void comes again.
+    let setup = Setup { ack_wait: Duration::from_secs(12), ..Setup::default() };
+    let budgets = json!([{"window": "day", "cap_usd": usd(times(Money::bound(), 50))}]);
+    let books = Books::with(setup, budgets).await;
+    let promise = books.watch_the_promise();
+    let settler = books.world.settler("settler").await;
+    let cable = Proxy::start(books.world.nats.port()).await;
+    let connection = books.world.broker_at(cable.url(), "w1").await;
+    let worker = books.world.worker_over(connection, "w1", |config| config.lease = Duration::from_secs(60)).await;
+    let producer = books.world.producer("search").await;
+    let held = || async { books.account("team:search").await.map_or(NanoUsd::ZERO, |account| account.held().sum()) };
+    let mut all = Vec::new();
+    for n in 0..3 {
+        cable.to_client(Flow::Late(Duration::from_millis(200)));
+        let id = books.submit_line(&producer, slow(n, "tokens=100"), None).await;
+        // The server has the block, and its answer is under way.
+        eventually("a block is taken", Duration::from_secs(20), || async {
+            (held().await > NanoUsd::ZERO).then_some(())
+        })
+        .await;
+        cable.cut();
+        cable.to_client(Flow::Pass);
+        all.push(books.world.result(&producer, &id).await);
+        // Far sooner than its lease would end: the worker knows that it has it.
+        eventually("the block goes back", Duration::from_secs(20), || async {
+            (held().await == NanoUsd::ZERO).then_some(())
+        })
+        .await;
+    }
+    assert!(all.iter().all(|result| result.tollgate.status == Status::Succeeded), "{all:?}");
+    assert_eq!(books.world.sim.calls().len(), 3, "each is called once");
+    let account = books.when_settled("team:search", "day", cost_of_all(&all)).await;
+    assert_eq!(account.blocks().len(), 1, "under one lease: {:?}", account.blocks());
+    worker.drained().await;
+    promise.check_kept_without_overrun();
+    settler.stop.cancel();
+}
