@@ -36,8 +36,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// An answer that took so long came from a server that was away or did not get to it.
 const LONG: Duration = Duration::from_secs(1);
 /// A sweep reads every account, and rests this many times as long as it took, so that folding goes on with any number of
-/// them.
+/// them; but not for longer than [`REST_MAX`], because what took long may have been the server's absence.
 const REST: u32 = 10;
+/// The longest rest: it delays the money of the dead.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// Accounts that are kept in memory between batches; the server has them all.
 const KNOWN_MAX: usize = 50_000;
 
@@ -145,7 +147,7 @@ impl Settler {
                 // Without calm nothing counts as settled: leases could not be renewed.
                 let until = if calm.is_long() { settled_until } else { UnixMillis::default() };
                 self.sweep(until, &mut known).await;
-                sweep_at = Instant::now() + self.config.sweep.max(begun.elapsed() * REST);
+                sweep_at = Instant::now() + self.config.sweep.max((begun.elapsed() * REST).min(REST_MAX));
             }
         }
     }
