@@ -72,6 +72,7 @@ fn advice(kind: FailureKind) -> Advice {
         // The provider may have worked and billed: a second try here would likely run into the same wall.
         FailureKind::FirstByteTimeout | FailureKind::TotalTimeout => Advice::Other,
         FailureKind::QuotaExhausted | FailureKind::Auth | FailureKind::NotFound => Advice::Other,
+        FailureKind::Unsupported => Advice::Other,
         FailureKind::ContextLength | FailureKind::ContentPolicy | FailureKind::InvalidRequest => Advice::Final,
         FailureKind::Deadline => Advice::Final,
     }
@@ -123,6 +124,7 @@ pub fn code(kind: FailureKind) -> ErrorCode {
         FailureKind::ContextLength => ErrorCode::ContextLengthExceeded,
         FailureKind::ContentPolicy => ErrorCode::ContentFiltered,
         FailureKind::InvalidRequest => ErrorCode::InvalidRequest,
+        FailureKind::Unsupported => ErrorCode::Unsupported,
         FailureKind::BadResponse => ErrorCode::BadResponse,
         FailureKind::Deadline => ErrorCode::DeadlineExceeded,
     }
@@ -143,6 +145,7 @@ pub fn outcome(kind: FailureKind) -> AttemptOutcome {
         | FailureKind::ContextLength
         | FailureKind::ContentPolicy
         | FailureKind::InvalidRequest
+        | FailureKind::Unsupported
         | FailureKind::BadResponse => AttemptOutcome::Error,
     }
 }
@@ -154,7 +157,7 @@ mod tests {
 
     use FailureKind::{
         Auth, BadResponse, Connect, ContentPolicy, ContextLength, Deadline, FirstByteTimeout, InvalidRequest, NotFound,
-        QuotaExhausted, RateLimited, Reset, ServerError, TotalTimeout,
+        QuotaExhausted, RateLimited, Reset, ServerError, TotalTimeout, Unsupported,
     };
 
     const BACKOFF: Duration = Duration::from_millis(500);
@@ -169,7 +172,7 @@ mod tests {
     }
 
     /// Every kind: how often it is tried at one deployment, whether another helps, its code, how it is booked.
-    const TABLE: [(FailureKind, u32, bool, ErrorCode, AttemptOutcome); 14] = [
+    const TABLE: [(FailureKind, u32, bool, ErrorCode, AttemptOutcome); 15] = [
         (Connect, 2, true, ErrorCode::ProviderUnavailable, AttemptOutcome::Error),
         (FirstByteTimeout, 1, true, ErrorCode::ProviderTimeout, AttemptOutcome::Timeout),
         (TotalTimeout, 1, true, ErrorCode::ProviderTimeout, AttemptOutcome::Timeout),
@@ -182,6 +185,7 @@ mod tests {
         (ContextLength, 1, false, ErrorCode::ContextLengthExceeded, AttemptOutcome::Error),
         (ContentPolicy, 1, false, ErrorCode::ContentFiltered, AttemptOutcome::Error),
         (InvalidRequest, 1, false, ErrorCode::InvalidRequest, AttemptOutcome::Error),
+        (Unsupported, 1, true, ErrorCode::Unsupported, AttemptOutcome::Error),
         (BadResponse, 2, true, ErrorCode::BadResponse, AttemptOutcome::Error),
         (Deadline, 1, false, ErrorCode::DeadlineExceeded, AttemptOutcome::Cancelled),
     ];

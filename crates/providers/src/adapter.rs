@@ -1,21 +1,25 @@
 //! The seam between vendors: what a wire format must provide, and the one match that finds it.
 
 use bytes::Bytes;
-use reqwest::header::HeaderMap;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use tollgate_types::job::ChatRequest;
 use tollgate_types::{Failure, Tokens};
 
 use crate::deployment::Vendor;
-use crate::openai;
+use crate::keys::ApiKey;
+use crate::{anthropic, openai};
 
 /// One vendor's wire format, as functions without state.
 pub(crate) struct Adapter {
     /// What follows the base URL.
     pub(crate) path: &'static str,
-    /// The body to send, with the deployment's model (a JSON string) in place; none if the request's ranges are not
-    /// the body's.
-    pub(crate) body: fn(&Bytes, &ChatRequest, &str) -> Option<Bytes>,
+    /// How the key goes along.
+    pub(crate) credential: Credential,
+    /// Headers that every request has.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    /// The body to send, with the deployment's model (a JSON string) in place.
+    pub(crate) body: fn(&Bytes, &ChatRequest, &str) -> Result<Bytes, Unsendable>,
     /// Reads the body of a 2xx.
     pub(crate) read: fn(Vec<u8>, &Sent<'_>) -> Result<Read, Unusable>,
     /// Reads any other response.
@@ -28,8 +32,37 @@ impl Vendor {
     pub(crate) fn adapter(self) -> &'static Adapter {
         match self {
             Vendor::OpenAi => &openai::ADAPTER,
+            Vendor::Anthropic => &anthropic::ADAPTER,
         }
     }
+}
+
+/// How a vendor wants its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Credential {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// A header of the vendor's own.
+    Header(&'static str),
+}
+
+impl Credential {
+    /// The header that carries the key, marked so that nothing prints it.
+    pub(crate) fn header(self, key: &ApiKey) -> (HeaderName, HeaderValue) {
+        match self {
+            Credential::Bearer => (AUTHORIZATION, key.header("Bearer ")),
+            Credential::Header(name) => (HeaderName::from_static(name), key.header("")),
+        }
+    }
+}
+
+/// Why a request cannot be sent to this vendor.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unsendable {
+    /// The ranges that were read in the request are not those of this body.
+    AnotherBody,
+    /// The vendor has nothing that does what a field asks for: what, and what to do instead; without the prompt.
+    Unsupported(String),
 }
 
 /// What was asked for, to judge whether reported usage is possible.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::keys::ApiKey;
 
@@ -17,13 +17,42 @@ pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub enum Vendor {
     /// OpenAI's chat completions, and every server that copies them.
     OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
 }
 
 impl Vendor {
+    /// Every vendor.
+    pub const ALL: [Vendor; 2] = [Vendor::OpenAi, Vendor::Anthropic];
+
+    /// The base URL of the vendor's own service.
+    pub fn own_address(self) -> &'static str {
+        match self {
+            Vendor::OpenAi => "https://api.openai.com/v1",
+            Vendor::Anthropic => "https://api.anthropic.com/v1",
+        }
+    }
+
+    /// The environment variable in which the vendor's own clients look for the key.
+    pub fn key_variable(self) -> &'static str {
+        match self {
+            Vendor::OpenAi => "OPENAI_API_KEY",
+            Vendor::Anthropic => "ANTHROPIC_API_KEY",
+        }
+    }
+
+    /// The headers that every request to the vendor has, with the key if there is one; its value is marked sensitive.
+    pub fn headers(self, key: Option<&ApiKey>) -> HeaderMap {
+        let adapter = self.adapter();
+        let of_all = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        adapter.headers.iter().map(of_all).chain(key.map(|key| adapter.credential.header(key))).collect()
+    }
+
     /// The word in configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Vendor::OpenAi => "openai",
+            Vendor::Anthropic => "anthropic",
         }
     }
 }
@@ -31,10 +60,11 @@ impl Vendor {
 impl FromStr for Vendor {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "openai" => Ok(Vendor::OpenAi),
-            _ => Err(format!("'{text}' is not a vendor; the vendors are openai")),
-        }
+        let known = Vendor::ALL.into_iter().find(|vendor| vendor.as_str() == text);
+        known.ok_or_else(|| {
+            let vendors = Vendor::ALL.map(Vendor::as_str).join(", ");
+            format!("'{text}' is not a vendor; the vendors are {vendors}")
+        })
     }
 }
 
@@ -75,7 +105,8 @@ pub struct Deployment {
     pub(crate) endpoint: Url,
     /// The model as a JSON string, as it is spliced into bodies.
     pub(crate) model_json: String,
-    pub(crate) authorization: Option<HeaderValue>,
+    /// The vendor's own headers and the one that carries the key.
+    pub(crate) headers: HeaderMap,
     pub(crate) key: Option<ApiKey>,
 }
 
@@ -124,7 +155,7 @@ impl Deployment {
         }
         Ok(Deployment {
             model_json: serde_json::to_string(&model).expect("texts always serialise"),
-            authorization: key.as_ref().map(ApiKey::bearer),
+            headers: vendor.headers(key.as_ref()),
             provider,
             vendor,
             model,
@@ -223,7 +254,9 @@ mod tests {
 
     #[test]
     fn a_vendor_reads_back_from_its_word() {
-        assert_eq!(Vendor::OpenAi.as_str().parse(), Ok(Vendor::OpenAi));
+        for vendor in Vendor::ALL {
+            assert_eq!(vendor.as_str().parse(), Ok(vendor));
+        }
         assert!("openai2".parse::<Vendor>().is_err());
     }
 }

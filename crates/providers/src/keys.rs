@@ -67,8 +67,9 @@ impl ApiKey {
         self.0.expose_secret()
     }
 
-    pub(crate) fn bearer(&self) -> HeaderValue {
-        let text = SecretString::from(format!("Bearer {}", self.expose()));
+    /// The key behind `prefix`, as a header's value that is never printed.
+    pub(crate) fn header(&self, prefix: &str) -> HeaderValue {
+        let text = SecretString::from(format!("{prefix}{}", self.expose()));
         let mut value = HeaderValue::from_str(text.expose_secret()).expect("keys are printable ASCII");
         value.set_sensitive(true);
         value

@@ -3,17 +3,21 @@
 //! Source: the OpenAI API reference, `POST /v1/chat/completions`
 //! (<https://platform.openai.com/docs/api-reference/chat>), and the differences of its copies where a comment says so.
 
-mod error;
 mod request;
 mod response;
 mod usage;
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Credential};
+use crate::refusal;
+
+pub(crate) use response::{answer_text, describe};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
     path: "chat/completions",
+    credential: Credential::Bearer,
+    headers: &[],
     body: request::body,
     read: response::read,
-    refuse: error::refuse,
+    refuse: refusal::refuse,
     answer_text: response::answer_text,
 };

@@ -109,6 +109,7 @@ codes! {
     ProviderUnavailable = "provider_unavailable", Failed, "The provider could not be reached, or kept failing.", "Try later, or add a deployment.";
     ProviderTimeout = "provider_timeout", Failed, "The provider did not answer in time.", "Allow more time, or ask for a shorter answer.";
     BadResponse = "bad_response", Failed, "The provider's answer was not usable (not JSON, cut, empty, too large, a redirect).", "The operator should look at the provider.";
+    Unsupported = "unsupported", Rejected, "No deployment of the model can do what a field of `body` asks for; nothing was sent.", "Leave out what the message names, or use a model of another provider.";
     InvalidRequest = "invalid_request", Failed, "The provider refused the request itself.", "Mend what the provider's message names.";
     ContextLengthExceeded = "context_length_exceeded", Failed, "The prompt is longer than the model's context.", "Shorten it, or use a model with a larger context.";
     ContentFiltered = "content_filtered", Failed, "The provider's content policy refused the prompt.", "Change the prompt.";

@@ -46,6 +46,8 @@ pub enum FailureKind {
     ContentPolicy,
     /// Any other 4xx: the request itself is wrong.
     InvalidRequest,
+    /// The vendor has nothing that does what the request asks for: it was not sent.
+    Unsupported,
     /// HTTP 2xx or 3xx that is no usable answer.
     BadResponse,
     /// The caller's time ended while the call ran.

@@ -4,13 +4,13 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout_at};
 use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
 
 use super::{Answer, Call, Usage};
-use crate::adapter::{Adapter, Read, Refusal, Sent, Unusable};
+use crate::adapter::{Adapter, Read, Refusal, Sent, Unsendable, Unusable};
 use crate::deployment::Deployment;
 use crate::keys::ApiKey;
 use crate::scrub::scrub;
@@ -88,8 +88,16 @@ pub(super) async fn run(
         return Err(failure(FailureKind::Deadline, Billed::No, "the job's time was over before the call"));
     }
     let adapter = deployment.vendor.adapter();
-    let body = (adapter.body)(call.body, call.request, &deployment.model_json)
-        .ok_or_else(|| failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body"))?;
+    let body =
+        (adapter.body)(call.body, call.request, &deployment.model_json).map_err(|unsendable| match unsendable {
+            Unsendable::AnotherBody => {
+                failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body")
+            }
+            Unsendable::Unsupported(what) => {
+                let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
+                failure(FailureKind::Unsupported, Billed::No, &scrub(&message, None))
+            }
+        })?;
     let clock = Clock::new(started, deployment, call.deadline_in);
 
     let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
@@ -122,12 +130,9 @@ pub(super) async fn run(
 
 fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
     let json = HeaderValue::from_static("application/json");
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = deployment.headers.clone();
     headers.insert(CONTENT_TYPE, json.clone());
     headers.insert(ACCEPT, json);
-    if let Some(authorization) = &deployment.authorization {
-        headers.insert(AUTHORIZATION, authorization.clone());
-    }
     // A trace context that cannot be a header is not worth failing a job for.
     let mut pass_on = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {

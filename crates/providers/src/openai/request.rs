@@ -5,11 +5,17 @@ use std::ops::Range;
 use bytes::Bytes;
 use tollgate_types::job::ChatRequest;
 
+use crate::adapter::Unsendable;
+
 /// Replaces the model by `model_json`, `"stream": true` by `false` and the value of `stream_options` by `null`: results
 /// are whole answers, so nothing is gained by having them in pieces. All other bytes stay as they are.
 ///
-/// Returns none if the ranges of `request` do not lie apart in `body`, which says that they are of another body.
-pub(super) fn body(body: &Bytes, request: &ChatRequest, model_json: &str) -> Option<Bytes> {
+/// Refuses if the ranges of `request` do not lie apart in `body`, which says that they are of another body.
+pub(super) fn body(body: &Bytes, request: &ChatRequest, model_json: &str) -> Result<Bytes, Unsendable> {
+    splice(body, request, model_json).ok_or(Unsendable::AnotherBody)
+}
+
+fn splice(body: &Bytes, request: &ChatRequest, model_json: &str) -> Option<Bytes> {
     if request.stream_at.is_none() && request.stream_options_at.is_none() {
         let model = body.get(request.model_at.clone())?;
         if model == model_json.as_bytes() {
@@ -73,10 +79,10 @@ mod tests {
     #[test]
     fn ranges_of_another_body_are_noticed() {
         let spec = decode(r#"{"messages":[1],"model":"m","stream":true}"#);
-        assert_eq!(super::body(&Bytes::from_static(b"{}"), &spec.request, "\"m\""), None);
+        assert_eq!(splice(&Bytes::from_static(b"{}"), &spec.request, "\"m\""), None);
         let mut request = spec.request.clone();
         request.stream_at = Some(request.model_at.clone());
-        assert_eq!(super::body(&spec.body, &request, "\"x\""), None);
+        assert_eq!(super::body(&spec.body, &request, "\"x\""), Err(Unsendable::AnotherBody));
     }
 
     proptest! {

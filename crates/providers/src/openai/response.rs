@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::usage;
 use crate::adapter::{Read, Sent, Unusable};
+use crate::refusal;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -66,9 +67,10 @@ impl<'a> Message<'a> {
 pub(crate) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     let unusable = |message: &str| Unusable { message: message.to_owned(), reported: usage::none() };
     let text = String::from_utf8(bytes).map_err(|_| unusable("a body that is not UTF-8"))?;
-    let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error)))?;
+    let envelope: Envelope<'_> =
+        serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error, "chat completion")))?;
     if let Some(error) = envelope.error {
-        let message = super::error::message_of(error.get().as_bytes()).unwrap_or_default();
+        let message = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
         return Err(Unusable {
             message: format!("an error in place of an answer: {message}"),
             reported: usage::none(),
@@ -102,8 +104,8 @@ fn finish(choice: &Choice<'_>) -> String {
     reason.chars().filter(|c| !c.is_control()).take(FINISH_CHARS_MAX).collect()
 }
 
-/// What a body is, without a word of it: serde's own messages quote values.
-fn describe(text: &str, error: &serde_json::Error) -> String {
+/// What a body is that is no `wanted`, without a word of it: serde's own messages quote values.
+pub(crate) fn describe(text: &str, error: &serde_json::Error, wanted: &str) -> String {
     match text.trim_start().as_bytes().first() {
         None => "an empty body".to_owned(),
         Some(b'<') => "an HTML page".to_owned(),
@@ -112,7 +114,7 @@ fn describe(text: &str, error: &serde_json::Error) -> String {
             Category::Syntax | Category::Io => {
                 format!("no JSON at line {}, column {}", error.line(), error.column())
             }
-            Category::Data => "JSON that is no chat completion".to_owned(),
+            Category::Data => format!("JSON that is no {wanted}"),
         },
     }
 }

@@ -12,7 +12,7 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use server::Server;
 use tollgate_providers::{ApiKey, Call, Called, Caller, CallerOptions, Deployment, Vendor};
-use tollgate_types::{Failure, JobSpec, Tokens, UsageSource};
+use tollgate_types::{Billed, Failure, FailureKind, JobSpec, Tokens, UsageSource};
 
 const KEY: &str = "k3y-of-ours";
 const PROMPT: &str = "a word nobody else says: xylotomous";
@@ -36,7 +36,10 @@ fn spec() -> JobSpec {
 }
 
 async fn call_within(deployment: &Deployment, deadline_in: Option<Duration>) -> Called {
-    let spec = spec();
+    call_of(&spec(), deployment, deadline_in).await
+}
+
+async fn call_of(spec: &JobSpec, deployment: &Deployment, deadline_in: Option<Duration>) -> Called {
     let call = Call {
         body: &spec.body,
         request: &spec.request,
@@ -110,6 +113,48 @@ async fn the_request_carries_the_deployments_model_and_key_and_the_trace() {
     let header = |name: &str| correlated.headers.get(name).and_then(|value| value.to_str().ok());
     let ours = ["x-tollgate-job", "x-tollgate-run", "x-tollgate-attempt"].map(header);
     assert_eq!(ours, [Some("job-1"), Some("run-1"), Some("2")]);
+}
+
+#[tokio::test]
+async fn a_question_to_anthropic_goes_out_as_theirs_and_comes_back_as_ours() {
+    let server = Server::http(|_| {
+        json(
+            r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[{"type":"text","text":"hello"}],
+            "stop_reason":"end_turn","usage":{"input_tokens":12,"cache_read_input_tokens":4,"output_tokens":3}}"#,
+        )
+    })
+    .await;
+    let key = ApiKey::new(KEY).expect("a key");
+    let base_url = server.base_url();
+    let to = Deployment::new("lab", Vendor::Anthropic, &base_url, "claude-x", Some(key)).expect("a deployment");
+    let answer = call(&to).await.outcome.expect("an answer");
+    assert_eq!(answer.tokens, Tokens { input: 12, cache_read: 4, output: 3, ..Tokens::default() });
+    assert_eq!((answer.usage_source, answer.finish.as_str()), (UsageSource::Provider, "stop"));
+    assert!(answer.raw_usage.starts_with(r#"{"input_tokens":12,"#), "{}", answer.raw_usage);
+    let body: serde_json::Value = serde_json::from_str(answer.body.get()).expect("JSON");
+    assert_eq!(body["choices"][0]["message"]["content"], "hello");
+    assert_eq!(body["usage"]["total_tokens"], 19);
+
+    let seen = &server.seen()[0];
+    assert_eq!(seen.path, "/v1/messages");
+    let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
+    assert_eq!((header("x-api-key"), header("anthropic-version")), (Some(KEY), Some("2023-06-01")));
+    assert_eq!(header("authorization"), None);
+    let sent: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+    assert_eq!((&sent["model"], &sent["messages"][0]["content"][0]["text"]), (&"claude-x".into(), &PROMPT.into()));
+}
+
+#[tokio::test]
+async fn what_a_vendor_cannot_do_is_said_before_the_call() {
+    let server = Server::http(|_| json(ANSWER)).await;
+    let to = Deployment::new("lab", Vendor::Anthropic, &server.base_url(), "claude-x", None).expect("a deployment");
+    let line = format!(r#"{{"body":{{"model":"fast","messages":[{{"role":"user","content":"{PROMPT}"}}],"seed":7}}}}"#);
+    let spec = JobSpec::decode(&Bytes::from(line), 1 << 20).expect("a job");
+    let called = call_of(&spec, &to, None).await;
+    let failure = called.outcome.expect_err("it is refused");
+    assert_eq!((failure.kind, failure.billed), (FailureKind::Unsupported, Billed::No));
+    assert_eq!(failure.message, "anthropic cannot do this: it has nothing like `seed`");
+    assert_eq!((server.seen().len(), called.http_status), (0, None));
 }
 
 #[tokio::test]

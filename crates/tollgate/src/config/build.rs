@@ -13,7 +13,7 @@ use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
 use tollgate_worker::{Pool, Priced, Routes};
 
-use super::sections::{self, Config, Key, Model, OPENAI_URL, Price, Provider};
+use super::sections::{self, Config, Key, Model, Price, Provider};
 use super::{Origin, Problem, models};
 use crate::env::Env;
 
@@ -126,8 +126,7 @@ pub fn price_book() -> PriceBook {
 
 /// The vendor whose list prices hold at a provider.
 pub fn prices_as(provider: &Provider) -> Option<&str> {
-    let own_address = provider.base_url.trim_end_matches('/') == OPENAI_URL;
-    provider.prices_as.as_deref().or(own_address.then_some("openai"))
+    provider.prices_as.as_deref().or_else(|| provider.is_the_vendor_itself().map(Vendor::as_str))
 }
 
 /// The vendor whose models a provider serves where there is no `[models]`, if it has any.
@@ -172,7 +171,7 @@ pub fn price(price: &Price) -> Result<Rates, (String, String)> {
 /// Returns what is wrong with the provider, in words.
 pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<ApiKey>) -> Result<Deployment, String> {
     let vendor: Vendor = provider.vendor.parse()?;
-    let deployment = Deployment::new(name, vendor, &provider.base_url, model, key);
+    let deployment = Deployment::new(name, vendor, provider.address(), model, key);
     let mut deployment = deployment.map_err(|error| error.to_string())?;
     deployment.region = provider.region.clone().unwrap_or_default();
     deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
@@ -180,13 +179,16 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<A
     Ok(deployment)
 }
 
-/// Where a provider's key comes from: what the file says, else for OpenAI's own address the usual variable.
+/// Where a provider's key comes from: what the file says, else for a vendor's own address the variable that its own
+/// clients read.
 pub fn key_source(provider: &Provider) -> KeySource {
     match &provider.key {
         Some(Key { env: Some(name), .. }) => KeySource::Env(name.clone()),
         Some(Key { file: Some(path), .. }) => KeySource::File(path.clone()),
-        _ if provider.base_url.trim_end_matches('/') == OPENAI_URL => KeySource::Env("OPENAI_API_KEY".into()),
-        _ => KeySource::None,
+        _ => match provider.is_the_vendor_itself() {
+            Some(vendor) => KeySource::Env(vendor.key_variable().into()),
+            None => KeySource::None,
+        },
     }
 }
 

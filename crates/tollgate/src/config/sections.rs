@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use tollgate_providers::Vendor;
 use tollgate_types::{Class, Limits};
 
 use super::values::{Decimal, Period, Secret, Size};
@@ -327,8 +328,8 @@ impl Default for Telemetry {
 pub struct Provider {
     /// Whose wire format it speaks.
     pub vendor: String,
-    /// What the vendor's own clients take.
-    pub base_url: String,
+    /// What the vendor's own clients take; the vendor's own address if left out.
+    pub base_url: Option<String>,
     /// Where its key comes from.
     pub key: Option<Key>,
     /// The vendor whose list prices hold here; for the vendor's own address, that vendor.
@@ -345,15 +346,30 @@ pub struct Provider {
     pub free: bool,
 }
 
-/// The address of OpenAI's own service.
-pub const OPENAI_URL: &str = "https://api.openai.com/v1";
+impl Provider {
+    /// Whose wire format it speaks, if that is known.
+    pub fn speaks(&self) -> Option<Vendor> {
+        self.vendor.parse().ok()
+    }
+
+    /// The base URL, without a slash at its end.
+    pub fn address(&self) -> &str {
+        let own = || self.speaks().map_or("", Vendor::own_address);
+        self.base_url.as_deref().unwrap_or_else(own).trim_end_matches('/')
+    }
+
+    /// The vendor, if this is its own address.
+    pub fn is_the_vendor_itself(&self) -> Option<Vendor> {
+        self.speaks().filter(|vendor| self.address() == vendor.own_address())
+    }
+}
 
 impl Default for Provider {
     fn default() -> Self {
         let timeouts = tollgate_providers::Timeouts::default();
         Provider {
             vendor: "openai".into(),
-            base_url: OPENAI_URL.into(),
+            base_url: None,
             key: None,
             prices_as: None,
             region: None,

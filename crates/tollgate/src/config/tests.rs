@@ -275,6 +275,19 @@ fn one_empty_section_serves_every_priced_model_of_openai() {
 }
 
 #[test]
+fn a_vendor_by_its_name_alone_is_its_own_address_with_its_own_key_and_prices() {
+    let config = loaded("[providers.claude]\nvendor = \"anthropic\"").config;
+    let env = Env::of([("ANTHROPIC_API_KEY", "sk-ant-x")]);
+    let routes = build::routes(&config, &env).expect("it can be served");
+    assert_eq!(routes.names().count(), models::of_vendor("anthropic").count());
+    let name = routes.names().next().expect("there are models");
+    assert_eq!(routes.of(name)[0].deployment.endpoint(), "https://api.anthropic.com/v1/messages");
+    assert!(routes.of(name)[0].price.is_some());
+    let missing = build::routes(&config, &Env::default()).expect_err("the key is missing");
+    assert!(missing[0].to_string().ends_with("`ANTHROPIC_API_KEY` is not set"), "{}", missing[0]);
+}
+
+#[test]
 fn an_operators_price_is_exact_however_it_is_written() {
     let with = |price: &str| {
         let text = format!(

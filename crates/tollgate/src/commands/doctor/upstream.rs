@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tollgate_providers::KeySource;
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
@@ -81,17 +80,12 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
 }
 
 async fn list_models(provider: &Provider, env: &Env) -> Result<u16, String> {
-    let base = provider.base_url.trim_end_matches('/');
+    let base = provider.address();
     // A URL without a path means `/v1`, as for calls.
     let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     let url = if bare { format!("{base}/v1/models") } else { format!("{base}/models") };
-    let request = client()?.get(url);
-    let request = match build::key_source(provider) {
-        KeySource::None => request,
-        KeySource::Env(name) => request.bearer_auth(env.get(&name).unwrap_or_default().trim()),
-        KeySource::File(path) => {
-            request.bearer_auth(std::fs::read_to_string(path).map_err(|error| error.to_string())?.trim())
-        }
-    };
+    let key = build::key_source(provider).resolve(&|name| env.get(name)).map_err(|error| error.to_string())?;
+    let headers = provider.speaks().map(|vendor| vendor.headers(key.as_ref())).unwrap_or_default();
+    let request = client()?.get(url).headers(headers);
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }

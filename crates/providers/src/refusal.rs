@@ -89,7 +89,7 @@ pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
 }
 
 /// The message of an error object or body, for a 2xx that carries one.
-pub(super) fn message_of(json: &[u8]) -> Option<String> {
+pub(crate) fn message_of(json: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(json).ok()?;
     match value {
         Value::String(message) => Some(message),

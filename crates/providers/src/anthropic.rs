@@ -1,0 +1,21 @@
+//! Anthropic's messages: requests in the shape of a chat completion go out as theirs, and their answers come back as one.
+//!
+//! Source: the Messages API, `POST /v1/messages` (<https://docs.anthropic.com/en/api/messages>), version 2023-06-01. What
+//! Anthropic has nothing for is refused before the call, with the field's name; nothing is dropped in silence.
+
+mod request;
+mod response;
+
+use crate::adapter::{Adapter, Credential};
+use crate::{openai, refusal};
+
+pub(crate) static ADAPTER: Adapter = Adapter {
+    path: "messages",
+    credential: Credential::Header("x-api-key"),
+    headers: &[("anthropic-version", "2023-06-01")],
+    body: request::body,
+    read: response::read,
+    refuse: refusal::refuse,
+    // Answers have the neutral shape by then.
+    answer_text: openai::answer_text,
+};

@@ -1,0 +1,280 @@
+//! A message as a chat completion.
+//!
+//! | message | chat completion |
+//! |---|---|
+//! | `text` blocks | `content`, joined |
+//! | `tool_use` blocks | `tool_calls`, with `input` as text |
+//! | `thinking` blocks | `reasoning_content` for people, and `thinking_blocks` whole, to be sent back with tool results |
+//! | `end_turn`, `stop_sequence` | `stop` |
+//! | `max_tokens`, `model_context_window_exceeded` | `length` |
+//! | `tool_use` | `tool_calls` |
+//! | `refusal` | `content_filter` |
+//! | `pause_turn` | no answer: the model wants to be asked to go on |
+//! | `usage`, where the cache stands beside the input | `usage`, where it is a part of the prompt; the record keeps the former |
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tollgate_types::Tokens;
+
+use crate::adapter::{Read, Reported, Sent, Unusable};
+use crate::openai::describe;
+use crate::refusal;
+use crate::usage::{Counts, count, report};
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    id: Option<String>,
+    model: Option<String>,
+    content: Option<Vec<Value>>,
+    stop_reason: Option<String>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+/// Reads an answer: a message that came to its end.
+pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
+    let unusable = |message: &str| Unusable { message: message.to_owned(), reported: Reported::default() };
+    let text = String::from_utf8(bytes).map_err(|_| unusable("a body that is not UTF-8"))?;
+    let message: Message<'_> =
+        serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error, "message")))?;
+    if let Some(error) = message.error {
+        let words = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
+        return Err(unusable(&format!("an error in place of an answer: {words}")));
+    }
+    let blocks = message.content.ok_or_else(|| unusable("an answer without content"))?;
+    let written = Written::of(&blocks);
+    let answer_text_bytes = written.bytes();
+    let counts = message.usage.and_then(|raw| serde_json::from_str::<RawUsage<'_>>(raw.get()).ok()?.counts());
+    let usage = counts.as_ref().map(|counts| neutral(&counts.tokens));
+    let reported = message.usage.map(|raw| report(raw, counts, sent, answer_text_bytes)).unwrap_or_default();
+    let ended = |message: String, reported| Err(Unusable { message, reported });
+    let finish = match message.stop_reason.as_deref() {
+        Some("end_turn" | "stop_sequence") => "stop",
+        Some("max_tokens" | "model_context_window_exceeded") => "length",
+        Some("tool_use") => "tool_calls",
+        Some("refusal") => "content_filter",
+        Some("pause_turn") => return ended("an answer that the model paused".to_owned(), reported),
+        Some(_) | None => return ended("an answer without a known end".to_owned(), reported),
+    };
+    if answer_text_bytes == 0 && finish == "stop" {
+        return ended("an answer that holds nothing".to_owned(), reported);
+    }
+    let completion = json!({
+        "id": message.id.unwrap_or_default(),
+        "object": "chat.completion",
+        "created": OffsetDateTime::now_utc().unix_timestamp(),
+        "model": message.model.unwrap_or_default(),
+        "choices": [{ "index": 0, "message": written.into_message(), "logprobs": null, "finish_reason": finish }],
+        "usage": usage,
+    });
+    let body = serde_json::value::to_raw_value(&completion).expect("values always serialise");
+    Ok(Read { body, finish: finish.to_owned(), answer_text_bytes, reported })
+}
+
+/// What the model wrote, by kind.
+#[derive(Default)]
+struct Written {
+    text: String,
+    thoughts: String,
+    thinking_blocks: Vec<Value>,
+    tool_calls: Vec<Value>,
+}
+
+impl Written {
+    fn of(blocks: &[Value]) -> Written {
+        let mut written = Written::default();
+        for block in blocks {
+            match block["type"].as_str().unwrap_or_default() {
+                "text" => written.text.push_str(block["text"].as_str().unwrap_or_default()),
+                "thinking" => {
+                    written.thoughts.push_str(block["thinking"].as_str().unwrap_or_default());
+                    written.thinking_blocks.push(block.clone());
+                }
+                "redacted_thinking" => written.thinking_blocks.push(block.clone()),
+                "tool_use" => written.tool_calls.push(json!({
+                    "id": block["id"],
+                    "type": "function",
+                    "function": { "name": block["name"], "arguments": block["input"].to_string() },
+                })),
+                // What servers' own tools write has no place in a chat completion.
+                _ => {}
+            }
+        }
+        written
+    }
+
+    fn bytes(&self) -> usize {
+        let calls: usize = self.tool_calls.iter().map(|call| call["function"].to_string().len()).sum();
+        self.text.len() + self.thoughts.len() + calls
+    }
+
+    fn into_message(self) -> Value {
+        let content = if self.text.is_empty() { Value::Null } else { self.text.into() };
+        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+        if !self.tool_calls.is_empty() {
+            message["tool_calls"] = self.tool_calls.into();
+        }
+        if !self.thoughts.is_empty() {
+            message["reasoning_content"] = self.thoughts.into();
+        }
+        if !self.thinking_blocks.is_empty() {
+            message["thinking_blocks"] = self.thinking_blocks.into();
+        }
+        message
+    }
+}
+
+/// Anthropic counts what its cache gave and took beside the input, and thoughts inside the output, without saying how
+/// many.
+#[derive(Deserialize)]
+struct RawUsage<'a> {
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_read_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_creation_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+}
+
+impl RawUsage<'_> {
+    fn counts(&self) -> Option<Counts> {
+        // A count that is `null` was not counted.
+        let or_none = |field: Option<_>| count(field.filter(|raw: &&RawValue| raw.get() != "null"));
+        let tokens = Tokens {
+            input: count(self.input_tokens)??,
+            cache_read: or_none(self.cache_read_input_tokens)?.unwrap_or(0),
+            cache_write: or_none(self.cache_creation_input_tokens)?.unwrap_or(0),
+            output: count(self.output_tokens)??,
+            reasoning: 0,
+        };
+        Some(Counts { tokens, reasoning_is_known: false, silent: 0 })
+    }
+}
+
+/// The usage object of a chat completion.
+fn neutral(tokens: &Tokens) -> Value {
+    json!({
+        "prompt_tokens": tokens.prompt(),
+        "completion_tokens": tokens.completion(),
+        "total_tokens": tokens.total(),
+        "prompt_tokens_details": { "cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write },
+        "completion_tokens_details": { "reasoning_tokens": tokens.reasoning },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Read, Unusable> {
+        let body = Bytes::from(vec![b'x'; 400]);
+        read(text.as_bytes().to_vec(), &Sent { body: &body, max_tokens: None, n: 1 })
+    }
+
+    fn completion(text: &str) -> Value {
+        serde_json::from_str(read_text(text).expect("an answer").body.get()).expect("JSON")
+    }
+
+    #[test]
+    fn a_message_becomes_a_completion_and_its_usage_is_taken_apart() {
+        let text = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[
+            {"type":"text","text":"Hel"},{"type":"text","text":"lo"}],"stop_reason":"end_turn","stop_sequence":null,
+            "usage":{"input_tokens":10,"cache_creation_input_tokens":3,"cache_read_input_tokens":7,"output_tokens":5}}"#;
+        let read = read_text(text).expect("an answer");
+        let tokens = Tokens { input: 10, cache_read: 7, cache_write: 3, output: 5, reasoning: 0 };
+        assert_eq!((read.finish.as_str(), read.reported.tokens), ("stop", Some(tokens)));
+        assert!(read.reported.raw.contains(r#""cache_read_input_tokens":7"#), "the vendor's own object is kept");
+        let body = completion(text);
+        assert_eq!((body["id"].as_str(), body["model"].as_str()), (Some("msg_1"), Some("claude-x")));
+        assert_eq!(body["choices"][0]["message"]["content"], "Hello");
+        assert_eq!(body["usage"]["prompt_tokens"], 20);
+        assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 7);
+        assert_eq!(crate::openai::answer_text(&read.body), "Hello");
+    }
+
+    #[test]
+    fn tools_and_thoughts_come_back_whole() {
+        let body = completion(
+            r#"{"content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"redacted_thinking","data":"d"},
+            {"type":"tool_use","id":"t1","name":"look","input":{"at":[1]}}],"stop_reason":"tool_use"}"#,
+        );
+        let choice = &body["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls");
+        assert_eq!(choice["message"]["content"], Value::Null);
+        assert_eq!(choice["message"]["reasoning_content"], "hm");
+        assert_eq!(choice["message"]["thinking_blocks"][0]["signature"], "s");
+        let call = &choice["message"]["tool_calls"][0];
+        assert_eq!(*call, json!({"id":"t1","type":"function","function":{"name":"look","arguments":r#"{"at":[1]}"#}}));
+    }
+
+    #[test]
+    fn every_end_has_its_word_and_what_is_no_end_is_no_answer() {
+        let ended = |reason: &str, content: &str| {
+            read_text(&format!(r#"{{"content":[{content}],"stop_reason":{reason}}}"#))
+                .map(|read| read.finish)
+                .map_err(|unusable| unusable.message)
+        };
+        let text = r#"{"type":"text","text":"a"}"#;
+        for (reason, finish) in [
+            ("end_turn", "stop"),
+            ("stop_sequence", "stop"),
+            ("max_tokens", "length"),
+            ("model_context_window_exceeded", "length"),
+            ("tool_use", "tool_calls"),
+            ("refusal", "content_filter"),
+        ] {
+            assert_eq!(ended(&format!("\"{reason}\""), text).as_deref(), Ok(finish));
+        }
+        for (reason, content, message) in [
+            (r#""pause_turn""#, text, "an answer that the model paused"),
+            ("null", text, "an answer without a known end"),
+            (r#""end_turn""#, "", "an answer that holds nothing"),
+            (r#""end_turn""#, r#"{"type":"text","text":""}"#, "an answer that holds nothing"),
+        ] {
+            assert_eq!(ended(reason, content).unwrap_err(), message);
+        }
+        assert_eq!(ended(r#""refusal""#, "").as_deref(), Ok("content_filter"));
+    }
+
+    #[test]
+    fn what_only_looks_like_an_answer_is_named_without_quoting_it() {
+        for (text, message) in [
+            ("", "an empty body"),
+            ("<html>secret", "an HTML page"),
+            (r#"{"content":"secret"}"#, "JSON that is no message"),
+            (r#"{"id":"secret"}"#, "an answer without content"),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                "an error in place of an answer: Overloaded",
+            ),
+        ] {
+            assert_eq!(read_text(text).unwrap_err().message, message, "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_no_counts() {
+        for usage in [
+            r#"{"input_tokens":-1,"output_tokens":1}"#,
+            r#"{"input_tokens":1}"#,
+            r#"{"input_tokens":1,"output_tokens":1,"cache_read_input_tokens":"7"}"#,
+            r#"{"input_tokens":999999,"output_tokens":1}"#,
+        ] {
+            let text =
+                format!(r#"{{"content":[{{"type":"text","text":"a"}}],"stop_reason":"end_turn","usage":{usage}}}"#);
+            assert_eq!(read_text(&text).expect("an answer").reported.tokens, None, "{usage}");
+        }
+        let text = r#"{"content":[{"type":"text","text":"a"}],"stop_reason":"end_turn",
+            "usage":{"input_tokens":9,"cache_creation_input_tokens":null,"output_tokens":2}}"#;
+        let tokens = read_text(text).expect("an answer").reported.tokens;
+        assert_eq!(tokens, Some(Tokens { input: 9, output: 2, ..Tokens::default() }));
+    }
+}
