@@ -179,8 +179,8 @@ impl Turn {
 
 /// What is left of a message must ask for nothing.
 fn refuse_rest(message: Map<String, Value>, place: &str) -> Result<()> {
-    // What our own answers carry, which come back as they were.
-    const OURS: [&str; 3] = ["refusal", "annotations", "reasoning_content"];
+    // What answers carry for people, and comes back with them.
+    const OURS: [&str; 2] = ["annotations", "reasoning_content"];
     let asks = message.iter().find(|(name, value)| !value.is_null() && !OURS.contains(&name.as_str()));
     match asks {
         Some((name, value)) if *value != json!([]) => {
@@ -261,6 +261,8 @@ fn answered(content: Option<Value>, message: &mut Map<String, Value>, place: &st
         Some(_) | None => Vec::new(),
     };
     blocks.extend(blocks_of(content, place)?);
+    let refusal = message.remove("refusal");
+    blocks.extend(refusal.as_ref().and_then(Value::as_str).and_then(text_block));
     let calls = message.remove("tool_calls").unwrap_or_default();
     for (at, call) in calls.as_array().into_iter().flatten().enumerate() {
         let place = format!("{place}.tool_calls[{at}]");

@@ -80,6 +80,17 @@ fn tools_their_calls_and_their_results_find_their_places() {
 }
 
 #[test]
+fn a_refusal_of_an_earlier_turn_stays_a_part_of_the_conversation() {
+    let chat = json!({ "model": "m", "messages": [
+        { "role": "user", "content": "a" },
+        { "role": "assistant", "content": null, "refusal": "no", "annotations": [], "reasoning_content": "hm" },
+        { "role": "user", "content": "b" },
+    ] });
+    let out = sent(&chat).expect("sent");
+    assert_eq!(out["messages"][1]["content"], json!([{ "type": "text", "text": "no" }]));
+}
+
+#[test]
 fn choices_of_tools_are_translated() {
     let chosen = |choice: Value| tool_choice(Some(choice), None).expect("a choice");
     assert_eq!(chosen(json!("auto")), Some(json!({ "type": "auto" })));
