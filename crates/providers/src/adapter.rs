@@ -8,12 +8,14 @@ use tollgate_types::{Failure, Tokens};
 
 use crate::deployment::Vendor;
 use crate::keys::ApiKey;
-use crate::{anthropic, openai};
+use crate::{anthropic, gemini, openai};
 
 /// One vendor's wire format, as functions without state.
 pub(crate) struct Adapter {
-    /// What follows the base URL.
-    pub(crate) path: &'static str,
+    /// What follows the base URL, for a model.
+    pub(crate) path: fn(&str) -> String,
+    /// What a base URL without a path means.
+    pub(crate) base_path: &'static str,
     /// How the key goes along.
     pub(crate) credential: Credential,
     /// Headers that every request has.
@@ -33,6 +35,7 @@ impl Vendor {
         match self {
             Vendor::OpenAi => &openai::ADAPTER,
             Vendor::Anthropic => &anthropic::ADAPTER,
+            Vendor::Gemini => &gemini::ADAPTER,
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::adapter::{Adapter, Credential};
 use crate::{openai, refusal};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    path: "messages",
+    path: |_| "messages".to_owned(),
+    base_path: "/v1",
     credential: Credential::Header("x-api-key"),
     headers: &[("anthropic-version", "2023-06-01")],
     body: request::body,

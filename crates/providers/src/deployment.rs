@@ -19,18 +19,26 @@ pub enum Vendor {
     OpenAi,
     /// Anthropic's messages.
     Anthropic,
+    /// Google's Gemini.
+    Gemini,
 }
 
 impl Vendor {
     /// Every vendor.
-    pub const ALL: [Vendor; 2] = [Vendor::OpenAi, Vendor::Anthropic];
+    pub const ALL: [Vendor; 3] = [Vendor::OpenAi, Vendor::Anthropic, Vendor::Gemini];
 
     /// The base URL of the vendor's own service.
     pub fn own_address(self) -> &'static str {
         match self {
             Vendor::OpenAi => "https://api.openai.com/v1",
             Vendor::Anthropic => "https://api.anthropic.com/v1",
+            Vendor::Gemini => "https://generativelanguage.googleapis.com/v1beta",
         }
+    }
+
+    /// What a base URL without a path means.
+    pub fn base_path(self) -> &'static str {
+        self.adapter().base_path
     }
 
     /// The environment variable in which the vendor's own clients look for the key.
@@ -38,6 +46,7 @@ impl Vendor {
         match self {
             Vendor::OpenAi => "OPENAI_API_KEY",
             Vendor::Anthropic => "ANTHROPIC_API_KEY",
+            Vendor::Gemini => "GEMINI_API_KEY",
         }
     }
 
@@ -53,6 +62,7 @@ impl Vendor {
         match self {
             Vendor::OpenAi => "openai",
             Vendor::Anthropic => "anthropic",
+            Vendor::Gemini => "gemini",
         }
     }
 }
@@ -134,7 +144,7 @@ impl Deployment {
     /// A deployment with default timeouts and limits and no region.
     ///
     /// `base_url` is what the vendors' own clients take, such as `https://api.openai.com/v1`; a URL without any path
-    /// means `/v1`. Plain http is accepted, with a warning unless it stays on this machine.
+    /// means the vendor's own, mostly `/v1`. Plain http is accepted, with a warning unless it stays on this machine.
     ///
     /// # Errors
     /// Returns what is wrong with the URL or the model.
@@ -149,7 +159,8 @@ impl Deployment {
         if model.is_empty() {
             return Err(DeploymentError::NoModel);
         }
-        let endpoint = endpoint(base_url, vendor.adapter().path)?;
+        let adapter = vendor.adapter();
+        let endpoint = endpoint(base_url, vendor.base_path(), &(adapter.path)(&model))?;
         if endpoint.scheme() == "http" && !is_loopback(&endpoint) {
             tracing::warn!(provider, "base_url is plain http: key and prompts travel unencrypted");
         }
@@ -186,7 +197,7 @@ impl fmt::Debug for Deployment {
     }
 }
 
-fn endpoint(base_url: &str, path: &str) -> Result<Url, DeploymentError> {
+fn endpoint(base_url: &str, base_path: &str, path: &str) -> Result<Url, DeploymentError> {
     let mut url = Url::parse(base_url).map_err(|error| DeploymentError::NotAUrl(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(DeploymentError::Scheme(url.scheme().to_owned()));
@@ -198,7 +209,7 @@ fn endpoint(base_url: &str, path: &str) -> Result<Url, DeploymentError> {
         return Err(DeploymentError::Query);
     }
     let base = match url.path().trim_end_matches('/') {
-        "" => "/v1",
+        "" => base_path,
         base => base,
     };
     let path = format!("{base}/{path}");

@@ -1,7 +1,7 @@
 //! A request out; an answer or a typed failure in.
 //!
 //! Start with [`http`]: a [`Caller`] sends one [`Call`] to one [`Deployment`] and returns what was [`Called`]. What is
-//! particular to a vendor's wire format lives in that vendor's directory (`openai`, `anthropic`), behind one match in `adapter`.
+//! particular to a vendor's wire format lives in that vendor's directory (`openai`, `anthropic`, `gemini`), behind one match in `adapter`.
 //! [`tokens`] counts text where a provider does not, [`keys`] finds the keys.
 //!
 //! Deliberately absent: retries, order, prices and budgets (they are decisions, and live in `policy`); the environment
@@ -9,9 +9,12 @@
 
 mod adapter;
 mod anthropic;
+mod completion;
 pub mod deployment;
+mod gemini;
 pub mod http;
 pub mod keys;
+mod neutral;
 mod openai;
 mod refusal;
 mod retry_after;

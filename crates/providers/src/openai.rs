@@ -13,7 +13,8 @@ use crate::refusal;
 pub(crate) use response::{answer_text, describe};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    path: "chat/completions",
+    path: |_| "chat/completions".to_owned(),
+    base_path: "/v1",
     credential: Credential::Bearer,
     headers: &[],
     body: request::body,

@@ -15,10 +15,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tollgate_types::Tokens;
 
 use crate::adapter::{Read, Reported, Sent, Unusable};
+use crate::completion::{Choice, Written, completion};
 use crate::openai::describe;
 use crate::refusal;
 use crate::usage::{Counts, count, report};
@@ -46,10 +46,10 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
         return Err(unusable(&format!("an error in place of an answer: {words}")));
     }
     let blocks = message.content.ok_or_else(|| unusable("an answer without content"))?;
-    let written = Written::of(&blocks);
+    let written = written(&blocks);
     let answer_text_bytes = written.bytes();
     let counts = message.usage.and_then(|raw| serde_json::from_str::<RawUsage<'_>>(raw.get()).ok()?.counts());
-    let usage = counts.as_ref().map(|counts| neutral(&counts.tokens));
+    let usage = counts.as_ref().map(|counts| counts.tokens);
     let reported = message.usage.map(|raw| report(raw, counts, sent, answer_text_bytes)).unwrap_or_default();
     let ended = |message: String, reported| Err(Unusable { message, reported });
     let finish = match message.stop_reason.as_deref() {
@@ -63,69 +63,32 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     if answer_text_bytes == 0 && finish == "stop" {
         return ended("an answer that holds nothing".to_owned(), reported);
     }
-    let completion = json!({
-        "id": message.id.unwrap_or_default(),
-        "object": "chat.completion",
-        "created": OffsetDateTime::now_utc().unix_timestamp(),
-        "model": message.model.unwrap_or_default(),
-        "choices": [{ "index": 0, "message": written.into_message(), "logprobs": null, "finish_reason": finish }],
-        "usage": usage,
-    });
-    let body = serde_json::value::to_raw_value(&completion).expect("values always serialise");
+    let choices = vec![Choice { message: written, finish }];
+    let body = completion(message.id, message.model, choices, usage.as_ref());
     Ok(Read { body, finish: finish.to_owned(), answer_text_bytes, reported })
 }
 
-/// What the model wrote, by kind.
-#[derive(Default)]
-struct Written {
-    text: String,
-    thoughts: String,
-    thinking_blocks: Vec<Value>,
-    tool_calls: Vec<Value>,
-}
-
-impl Written {
-    fn of(blocks: &[Value]) -> Written {
-        let mut written = Written::default();
-        for block in blocks {
-            match block["type"].as_str().unwrap_or_default() {
-                "text" => written.text.push_str(block["text"].as_str().unwrap_or_default()),
-                "thinking" => {
-                    written.thoughts.push_str(block["thinking"].as_str().unwrap_or_default());
-                    written.thinking_blocks.push(block.clone());
-                }
-                "redacted_thinking" => written.thinking_blocks.push(block.clone()),
-                "tool_use" => written.tool_calls.push(json!({
-                    "id": block["id"],
-                    "type": "function",
-                    "function": { "name": block["name"], "arguments": block["input"].to_string() },
-                })),
-                // What servers' own tools write has no place in a chat completion.
-                _ => {}
+/// What the model wrote.
+fn written(blocks: &[Value]) -> Written {
+    let mut written = Written::default();
+    for block in blocks {
+        match block["type"].as_str().unwrap_or_default() {
+            "text" => written.text.push_str(block["text"].as_str().unwrap_or_default()),
+            "thinking" => {
+                written.thoughts.push_str(block["thinking"].as_str().unwrap_or_default());
+                written.thinking_blocks.push(block.clone());
             }
+            "redacted_thinking" => written.thinking_blocks.push(block.clone()),
+            "tool_use" => written.tool_calls.push(json!({
+                "id": block["id"],
+                "type": "function",
+                "function": { "name": block["name"], "arguments": block["input"].to_string() },
+            })),
+            // What servers' own tools write has no place in a chat completion.
+            _ => {}
         }
-        written
     }
-
-    fn bytes(&self) -> usize {
-        let calls: usize = self.tool_calls.iter().map(|call| call["function"].to_string().len()).sum();
-        self.text.len() + self.thoughts.len() + calls
-    }
-
-    fn into_message(self) -> Value {
-        let content = if self.text.is_empty() { Value::Null } else { self.text.into() };
-        let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
-        if !self.tool_calls.is_empty() {
-            message["tool_calls"] = self.tool_calls.into();
-        }
-        if !self.thoughts.is_empty() {
-            message["reasoning_content"] = self.thoughts.into();
-        }
-        if !self.thinking_blocks.is_empty() {
-            message["thinking_blocks"] = self.thinking_blocks.into();
-        }
-        message
-    }
+    written
 }
 
 /// Anthropic counts what its cache gave and took beside the input, and thoughts inside the output, without saying how
@@ -155,17 +118,6 @@ impl RawUsage<'_> {
         };
         Some(Counts { tokens, reasoning_is_known: false, silent: 0 })
     }
-}
-
-/// The usage object of a chat completion.
-fn neutral(tokens: &Tokens) -> Value {
-    json!({
-        "prompt_tokens": tokens.prompt(),
-        "completion_tokens": tokens.completion(),
-        "total_tokens": tokens.total(),
-        "prompt_tokens_details": { "cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write },
-        "completion_tokens_details": { "reasoning_tokens": tokens.reasoning },
-    })
 }
 
 #[cfg(test)]

@@ -145,6 +145,28 @@ async fn a_question_to_anthropic_goes_out_as_theirs_and_comes_back_as_ours() {
 }
 
 #[tokio::test]
+async fn a_question_to_gemini_names_its_model_in_the_address() {
+    let server = Server::http(|_| {
+        json(
+            r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hello"}]},"finishReason":"STOP"}],
+            "usageMetadata":{"promptTokenCount":12,"candidatesTokenCount":3,"totalTokenCount":15}}"#,
+        )
+    })
+    .await;
+    let key = ApiKey::new(KEY).expect("a key");
+    let base_url = format!("http://{}", server.at);
+    let to = Deployment::new("lab", Vendor::Gemini, &base_url, "gemini-x", Some(key)).expect("a deployment");
+    let answer = call(&to).await.outcome.expect("an answer");
+    assert_eq!(answer.tokens, Tokens { input: 12, output: 3, ..Tokens::default() });
+    let seen = &server.seen()[0];
+    assert_eq!(seen.path, "/v1beta/models/gemini-x:generateContent");
+    let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
+    assert_eq!((header("x-goog-api-key"), header("authorization")), (Some(KEY), None));
+    let sent: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+    assert_eq!((&sent["contents"][0]["parts"][0]["text"], sent.get("model")), (&PROMPT.into(), None));
+}
+
+#[tokio::test]
 async fn what_a_vendor_cannot_do_is_said_before_the_call() {
     let server = Server::http(|_| json(ANSWER)).await;
     let to = Deployment::new("lab", Vendor::Anthropic, &server.base_url(), "claude-x", None).expect("a deployment");
