@@ -87,7 +87,8 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
 /// The word for an end; `None` for what is no end, and may go well when it is tried again.
 fn finish(reason: Option<&str>, written: &Written) -> Option<&'static str> {
     match reason? {
-        "STOP" if !written.tool_calls.is_empty() => Some("tool_calls"),
+        // Gemini itself stops; a server that copies it says what for.
+        "STOP" | "FUNCTION_CALL" if !written.tool_calls.is_empty() => Some("tool_calls"),
         "STOP" => Some("stop"),
         "MAX_TOKENS" => Some("length"),
         "SAFETY"
@@ -200,6 +201,8 @@ mod tests {
             {"functionCall":{"id":"own","name":"bare"}}]},"finishReason":"STOP"}],"responseId":"r1"}"#;
         let read = read_text(text).expect("an answer");
         assert_eq!(read.finish, "tool_calls");
+        let of_a_copy = text.replace("STOP", "FUNCTION_CALL");
+        assert_eq!(read_text(&of_a_copy).expect("an answer").finish, "tool_calls");
         let body: Value = serde_json::from_str(read.body.get()).expect("JSON");
         assert_eq!(
             body["choices"][0]["message"]["tool_calls"],
