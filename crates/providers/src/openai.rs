@@ -10,7 +10,7 @@ mod usage;
 use crate::adapter::{Adapter, Credential};
 use crate::refusal;
 
-pub(crate) use response::{answer_text, describe};
+pub(crate) use response::answer_text;
 
 pub(crate) static ADAPTER: Adapter = Adapter {
     path: |_| "chat/completions".to_owned(),

@@ -17,10 +17,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::adapter::{Read, Reported, Sent, Unusable};
+use crate::adapter::{Read, Sent, Unusable};
 use crate::completion::{Choice, Written, completion};
-use crate::openai::describe;
-use crate::refusal;
+use crate::payload;
 use crate::usage::{Counts, count, report};
 
 #[derive(Deserialize)]
@@ -37,15 +36,10 @@ struct Message<'a> {
 
 /// Reads an answer: a message that came to its end.
 pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
-    let unusable = |message: &str| Unusable { message: message.to_owned(), reported: Reported::default() };
-    let text = String::from_utf8(bytes).map_err(|_| unusable("a body that is not UTF-8"))?;
-    let message: Message<'_> =
-        serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error, "message")))?;
-    if let Some(error) = message.error {
-        let words = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
-        return Err(unusable(&format!("an error in place of an answer: {words}")));
-    }
-    let blocks = message.content.ok_or_else(|| unusable("an answer without content"))?;
+    let text = payload::text(bytes)?;
+    let message: Message<'_> = payload::parse(&text, "message")?;
+    payload::refuse_error(message.error)?;
+    let blocks = message.content.ok_or_else(|| payload::unusable("an answer without content"))?;
     let written = written(&blocks);
     let answer_text_bytes = written.bytes();
     let counts = message.usage.and_then(|raw| serde_json::from_str::<RawUsage<'_>>(raw.get()).ok()?.counts());

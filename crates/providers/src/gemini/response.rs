@@ -15,10 +15,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::adapter::{Read, Reported, Sent, Unusable};
+use crate::adapter::{Read, Sent, Unusable};
 use crate::completion::{Choice, Written, completion};
-use crate::openai::describe;
-use crate::refusal;
+use crate::payload;
 use crate::usage::{Counts, count, report};
 
 #[derive(Deserialize)]
@@ -43,20 +42,15 @@ struct Candidate {
 
 /// Reads an answer: content that came to its end, or that a filter stopped.
 pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
-    let unusable = |message: &str| Unusable { message: message.to_owned(), reported: Reported::default() };
-    let text = String::from_utf8(bytes).map_err(|_| unusable("a body that is not UTF-8"))?;
-    let generated: Generated<'_> =
-        serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error, "generated content")))?;
-    if let Some(error) = generated.error {
-        let words = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
-        return Err(unusable(&format!("an error in place of an answer: {words}")));
-    }
+    let text = payload::text(bytes)?;
+    let generated: Generated<'_> = payload::parse(&text, "generated content")?;
+    payload::refuse_error(generated.error)?;
     let id = generated.response_id.unwrap_or_default();
     let candidates = generated.candidates.unwrap_or_default();
     let blocked = generated.prompt_feedback.is_some_and(|feedback| feedback["blockReason"].is_string());
     let written: Vec<(Written, Option<String>)> = match candidates.is_empty() {
         true if blocked => vec![(Written::default(), Some("SAFETY".to_owned()))],
-        true => return Err(unusable("an answer without candidates")),
+        true => return Err(payload::unusable("an answer without candidates")),
         false => {
             let of = |candidate: Candidate| (written(candidate.content.as_ref(), &id), candidate.finish_reason);
             candidates.into_iter().map(of).collect()

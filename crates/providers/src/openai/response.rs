@@ -1,12 +1,11 @@
 //! Reads the body of a 2xx: an answer, or something that only looks like one.
 
 use serde::Deserialize;
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::usage;
 use crate::adapter::{Read, Sent, Unusable};
-use crate::refusal;
+use crate::payload;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -65,19 +64,11 @@ impl<'a> Message<'a> {
 /// An answer that a content filter cut or emptied is an answer: it was billed, and `finish` says what happened. One
 /// that ended by itself and holds nothing at all is not.
 pub(crate) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
-    let unusable = |message: &str| Unusable { message: message.to_owned(), reported: usage::none() };
-    let text = String::from_utf8(bytes).map_err(|_| unusable("a body that is not UTF-8"))?;
-    let envelope: Envelope<'_> =
-        serde_json::from_str(&text).map_err(|error| unusable(&describe(&text, &error, "chat completion")))?;
-    if let Some(error) = envelope.error {
-        let message = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
-        return Err(Unusable {
-            message: format!("an error in place of an answer: {message}"),
-            reported: usage::none(),
-        });
-    }
+    let text = payload::text(bytes)?;
+    let envelope: Envelope<'_> = payload::parse(&text, "chat completion")?;
+    payload::refuse_error(envelope.error)?;
     let choices = envelope.choices.unwrap_or_default();
-    let first = choices.first().ok_or_else(|| unusable("an answer without choices"))?;
+    let first = choices.first().ok_or_else(|| payload::unusable("an answer without choices"))?;
     let answer_text_bytes: usize =
         choices.iter().filter_map(|c| c.message.as_ref()).flat_map(Message::written).map(str::len).sum();
     let reported = usage::read(envelope.usage, sent, answer_text_bytes);
@@ -102,21 +93,6 @@ fn finish(choice: &Choice<'_>) -> String {
         return "tool_calls".to_owned();
     }
     reason.chars().filter(|c| !c.is_control()).take(FINISH_CHARS_MAX).collect()
-}
-
-/// What a body is that is no `wanted`, without a word of it: serde's own messages quote values.
-pub(crate) fn describe(text: &str, error: &serde_json::Error, wanted: &str) -> String {
-    match text.trim_start().as_bytes().first() {
-        None => "an empty body".to_owned(),
-        Some(b'<') => "an HTML page".to_owned(),
-        Some(_) => match error.classify() {
-            Category::Eof => format!("JSON that breaks off after {} bytes", text.len()),
-            Category::Syntax | Category::Io => {
-                format!("no JSON at line {}, column {}", error.line(), error.column())
-            }
-            Category::Data => format!("JSON that is no {wanted}"),
-        },
-    }
 }
 
 /// All that the model wrote, as text: for counting it when the provider did not.
