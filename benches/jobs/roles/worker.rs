@@ -1,6 +1,5 @@
 //! Tollgate's worker as `serve` runs it: logs at `info`, metrics recorded.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -69,12 +68,6 @@ fn routes(provider: &str) -> anyhow::Result<Routes> {
     let mut deployment = Deployment::new("mock", Vendor::OpenAi, &format!("http://{provider}/v1"), MODEL, None)?;
     deployment.correlation_headers = true;
     let mut routes = Routes::default();
-    let priced = Priced {
-        deployment: Arc::new(deployment),
-        price: Some(Arc::new(price)),
-        output_tokens_max: 4096,
-        limits: Default::default(),
-    };
-    routes.add(MODEL, priced);
+    routes.add(MODEL, Priced::new(deployment, Some(price), 4096));
     Ok(routes)
 }

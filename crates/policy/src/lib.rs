@@ -8,9 +8,12 @@
 
 pub mod account;
 pub mod budget;
+pub mod catalogue;
 pub mod estimate;
 pub mod failure;
+pub mod health;
 pub mod limit;
 pub mod order;
 pub mod price;
+pub mod routing;
 pub mod window;

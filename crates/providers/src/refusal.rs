@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tollgate_types::{Billed, Failure, FailureKind};
 
 use crate::adapter::Refusal;
-use crate::retry_after::{self, HINT_MAX};
+use crate::retry_after;
 use crate::scrub::scrub;
 
 /// The account is out of quota or credit; OpenAI's error guide, and its copies.
@@ -71,10 +71,9 @@ pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
     let mut retry_after = retry_after::hint(refusal.headers, OffsetDateTime::now_utc());
     match should_retry(refusal.headers) {
         Some(true) if kind == FailureKind::InvalidRequest => kind = FailureKind::ServerError,
-        // "Not here again" is the longest wait there is: whoever decides goes elsewhere, or gives up.
-        Some(false) if matches!(kind, FailureKind::ServerError | FailureKind::RateLimited) => {
-            retry_after = Some(HINT_MAX);
-        }
+        Some(false) if kind == FailureKind::ServerError => (kind, retry_after) = (FailureKind::NotAgain, None),
+        // A rate passes; what does not is a quota.
+        Some(false) if kind == FailureKind::RateLimited => kind = FailureKind::QuotaExhausted,
         _ => {}
     }
     let message = match (said.message, said.codes.first()) {

@@ -1,13 +1,16 @@
-//! What is said and not stored: that a running job is cancelled, and alerts.
+//! What is said and not stored: that a running job is cancelled, that a provider wants to be left alone, and alerts.
 //!
 //! Whoever is not connected at that moment does not hear it, and nothing depends on it: a cancelled job has its result
-//! already, which whoever runs it finds when it commits.
+//! already, which whoever runs it finds when it commits; a provider that is called all the same says its wish again.
+
+use std::marker::PhantomData;
 
 use async_nats::{PublishError, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tollgate_types::{JobId, subjects};
+use tollgate_types::{JobId, UnixMillis, subjects};
 
 use crate::connect::Connection;
 
@@ -20,9 +23,21 @@ pub struct Cancelled {
     pub job: JobId,
 }
 
-/// What is heard of cancelled jobs.
-pub struct Cancellations {
+/// A deployment that asked to be left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// The operator's name of the provider.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+    /// Until when, by the server's clock.
+    pub until: UnixMillis,
+}
+
+/// What is heard from other workers about one thing.
+pub struct Heard<T> {
     subscriber: Subscriber,
+    said: PhantomData<T>,
 }
 
 /// Tells every worker that a job is cancelled, so that the one that runs it can stop paying for it.
@@ -33,22 +48,44 @@ pub async fn announce_cancelled(connection: &Connection, team: &str, job: &JobId
     publish(connection, subjects::CANCELLED.to_owned(), &Cancelled { team: team.to_owned(), job: job.clone() }).await
 }
 
+/// Tells every worker that a deployment wants to be left alone.
+///
+/// # Errors
+/// Why it could not be handed to the connection.
+pub async fn announce_left_alone(connection: &Connection, wish: &LeftAlone) -> Result<(), PublishError> {
+    publish(connection, subjects::LEFT_ALONE.to_owned(), wish).await
+}
+
 /// Listens for cancelled jobs.
 ///
 /// # Errors
 /// Why it could not subscribe.
-pub async fn cancellations(connection: &Connection) -> Result<Cancellations, SubscribeError> {
-    Ok(Cancellations { subscriber: connection.client.subscribe(subjects::CANCELLED).await? })
+pub async fn cancellations(connection: &Connection) -> Result<Heard<Cancelled>, SubscribeError> {
+    listen(connection, subjects::CANCELLED).await
 }
 
-impl Cancellations {
+/// Listens for deployments that want to be left alone.
+///
+/// # Errors
+/// Why it could not subscribe.
+pub async fn left_alone(connection: &Connection) -> Result<Heard<LeftAlone>, SubscribeError> {
+    listen(connection, subjects::LEFT_ALONE).await
+}
+
+async fn listen<T>(connection: &Connection, subject: &'static str) -> Result<Heard<T>, SubscribeError> {
+    Ok(Heard { subscriber: connection.client.subscribe(subject).await?, said: PhantomData })
+}
+
+impl<T: DeserializeOwned> Heard<T> {
     /// The next one; `None` when the connection is closed for good. Cancel safe.
-    pub async fn next(&mut self) -> Option<Cancelled> {
+    pub async fn next(&mut self) -> Option<T> {
         loop {
             let message = self.subscriber.next().await?;
             match serde_json::from_slice(&message.payload) {
-                Ok(cancelled) => return Some(cancelled),
-                Err(error) => tracing::warn!(%error, "a cancellation cannot be read"),
+                Ok(said) => return Some(said),
+                Err(error) => {
+                    tracing::warn!(subject = %message.subject, %error, "what another process said cannot be read");
+                }
             }
         }
     }

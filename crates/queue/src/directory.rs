@@ -4,6 +4,7 @@
 //! back. An invalid record is refused whole, with its key and the reason in the log, and the one of before stays; the
 //! writers here refuse it too, before it is stored.
 
+mod access;
 mod records;
 mod write;
 
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tollgate_types::{Budget, Gate, LaneKey, Scope, subjects};
 
 use crate::bucket::{Bucket, BucketError, Seen, Version};
+pub use access::Access;
 use records::{About, about, decode, pauses_of};
 pub use records::{BudgetCheck, ClassWeights, Organisation, Pause, Paused, Record, TeamRecord, WEIGHT_MAX};
 

@@ -1,6 +1,5 @@
 //! One test's world.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -200,12 +199,27 @@ impl World {
         name: &str,
         change: impl FnOnce(&mut Config),
     ) -> WorkerHandle {
+        let config = self.config(name, change);
+        self.worker_with(connection, self.routes(), config).await
+    }
+
+    fn config(&self, name: &str, change: impl FnOnce(&mut Config)) -> Config {
         let lanes = LaneConfig { ack_wait: self.setup.ack_wait, ..LaneConfig::default() };
         let mut config = Config { name: name.into(), concurrency: 32, lanes, ..Config::default() };
         config.drain = Duration::from_secs(10);
         change(&mut config);
+        config
+    }
+
+    /// Starts a worker that serves what the test says.
+    pub async fn worker_on(&self, routes: Routes, name: &str, change: impl FnOnce(&mut Config)) -> WorkerHandle {
+        let config = self.config(name, change);
+        self.worker_with(self.broker(name).await, routes, config).await
+    }
+
+    async fn worker_with(&self, connection: Connection, routes: Routes, config: Config) -> WorkerHandle {
         let health = connection.health();
-        let parts = parts(connection, config.lanes, self.routes()).await;
+        let parts = parts(connection, config.lanes, routes).await;
         let worker = Worker::new(config, parts);
         let (stop, status) = (CancellationToken::new(), worker.status());
         let mut task = tokio::task::JoinSet::new();
@@ -282,12 +296,18 @@ impl World {
         parts(self.broker(name).await, lanes, self.routes()).await
     }
 
+    /// A deployment of `sim-small` at a simulated provider, with a price, under a provider's name of its own.
+    pub fn deployment(&self, provider: &str, base_url: &str) -> Deployment {
+        let mut deployment =
+            Deployment::new(provider, Vendor::OpenAi, base_url, "sim-small", None).expect("a deployment");
+        deployment.timeouts = self.setup.timeouts;
+        deployment.correlation_headers = true;
+        deployment
+    }
+
     /// `sim-small` with a price, `sim-free` declared free, `sim-unpriced` without either.
     fn routes(&self) -> Routes {
-        // 0.15 and 0.60 USD per million tokens, in pico-dollars per token.
-        let tier =
-            Tier { above_prompt_tokens: 0, input: 150_000, cache_read: 75_000, cache_write: 150_000, output: 600_000 };
-        let price = Price::new("test-1", vec![tier], 0).expect("a price");
+        let price = price();
         let mut routes = Routes::default();
         let prices = [("sim-small", Some(price)), ("sim-free", Some(Price::free())), ("sim-unpriced", None)];
         for (model, price) in prices {
@@ -295,12 +315,7 @@ impl World {
             let mut deployment = Deployment::new("sim", Vendor::OpenAi, &base, model, None).expect("a deployment");
             deployment.timeouts = self.setup.timeouts;
             deployment.correlation_headers = true;
-            let priced = Priced {
-                deployment: Arc::new(deployment),
-                price: price.map(Arc::new),
-                output_tokens_max: 4096,
-                limits: self.setup.limits,
-            };
+            let priced = Priced { limits: self.setup.limits, ..Priced::new(deployment, price, 4096) };
             routes.add(model, priced);
         }
         routes
@@ -319,6 +334,17 @@ impl World {
         let receipt = producer.submit(class, line.into(), None).await.expect("the job is accepted");
         self.result(producer, &receipt.id).await
     }
+}
+
+/// 0.15 and 0.60 USD per million tokens.
+///
+/// # Panics
+/// Never: it is a price.
+pub fn price() -> Price {
+    // Pico-dollars per token.
+    let tier =
+        Tier { above_prompt_tokens: 0, input: 150_000, cache_read: 75_000, cache_write: 150_000, output: 600_000 };
+    Price::new("test-1", vec![tier], 0).expect("a price")
 }
 
 /// The parts that a worker is put together from, over a connection of the broker.

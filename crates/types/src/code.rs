@@ -96,6 +96,8 @@ codes! {
     UnknownTeam = "unknown_team", Rejected, "The subject's team is not registered.", "Ask the operator for `tollgate team add`, or mend the subject.";
     UnknownClass = "unknown_class", Rejected, "The subject's class is not one of interactive, standard, batch.", "Mend the subject.";
     UnknownModel = "unknown_model", Rejected, "No deployment serves the model.", "Use a model that the message lists.";
+    ForbiddenModel = "forbidden_model", Rejected, "The team may not use the model, or none of its deployments (provider, region).", "Use a model that the team may use, or ask the operator.";
+    UnknownTag = "unknown_tag", Rejected, "No deployment of the model has all of the job's `tags`.", "Leave tags out, or ask the operator which there are.";
     UnpricedModel = "unpriced_model", Rejected, "The model has no price, so its cost could not be counted.", "Ask the operator to price it or declare its deployment free.";
     OverBudget = "over_budget", Rejected, "A budget has no money for the job and its policy is to reject, or the job can never fit its cap.", "Wait for the next window, ask for a raise, or ask for less (`max_tokens`).";
     CostAboveMax = "cost_above_max", Rejected, "The most that the job can cost is above its own `max_cost_usd`.", "Allow more, or ask for less (`max_tokens`, a cheaper model).";

@@ -36,6 +36,8 @@ pub enum FailureKind {
     QuotaExhausted,
     /// HTTP 408, 409, 425, 5xx: it may pass.
     ServerError,
+    /// The provider failed, and says that another try there is in vain.
+    NotAgain,
     /// HTTP 401 or 403: the key is bad.
     Auth,
     /// HTTP 404: the deployment is wrong.

@@ -5,7 +5,7 @@
 
 mod fields;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 pub const NAME_BYTES_MAX: usize = 256;
 /// The most labels of one job.
 pub const LABELS_MAX: usize = 16;
+/// The most tags of one job.
+pub const TAGS_MAX: usize = 16;
 /// The most bytes of all labels together as JSON: they travel in the usage header.
 pub const LABELS_BYTES_MAX: usize = 3072;
 /// The largest answer length that a job may ask for; above any model's.
@@ -92,6 +94,10 @@ pub struct Options {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub labels: BTreeMap<String, String>,
+    /// Only deployments that have all of these tags serve the job; at most 16.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(default)]
+    pub tags: BTreeSet<String>,
 }
 
 /// A deadline as the producer wrote it, and as a point in time.
@@ -227,7 +233,7 @@ fn from_strict(error: StrictError) -> Rejection {
 
 const LINE_FIELDS: &[&str] = &["custom_id", "method", "url", "body", "tollgate"];
 const OPTION_FIELDS: &[&str] =
-    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels"];
+    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags"];
 /// The same, as far as a body may not set it either.
 const FORBIDDEN_IN_BODY: &[&str] = &["api_key", "api_base", "base_url", "extra_headers"];
 
@@ -282,6 +288,7 @@ fn decode_options(fields: &Fields<'_>) -> Result<Options, Rejection> {
         project: fields.optional_text(at, "project")?,
         user: fields.optional_text(at, "user")?,
         labels: fields.get("labels").map(decode_labels).transpose()?.unwrap_or_default(),
+        tags: fields.get("tags").map(decode_tags).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -309,6 +316,24 @@ fn decode_max_cost(raw: &RawValue) -> Result<Usd, Rejection> {
     }
 }
 
+fn decode_tags(raw: &RawValue) -> Result<BTreeSet<String>, Rejection> {
+    let tags: Result<BTreeSet<String>, _> = serde_json::from_str(raw.get());
+    match tags {
+        Ok(tags) if tags.len() <= TAGS_MAX && tags.iter().all(|tag| is_a_tag(tag)) => Ok(tags),
+        _ => {
+            let message = format!(
+                "`tollgate.tags` must be a list of at most {TAGS_MAX} tags of 1 to 64 characters of A-Z a-z 0-9 _ - ."
+            );
+            Err(Rejection::new(ErrorCode::InvalidField, message))
+        }
+    }
+}
+
+/// Whether a text can be a tag of a deployment, or the name of a label.
+pub fn is_a_tag(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
 fn decode_labels(raw: &RawValue) -> Result<BTreeMap<String, String>, Rejection> {
     let invalid = |message: String| Rejection::new(ErrorCode::InvalidField, message);
     let labels: BTreeMap<String, String> = serde_json::from_str(raw.get())
@@ -320,11 +345,7 @@ fn decode_labels(raw: &RawValue) -> Result<BTreeMap<String, String>, Rejection> 
     if bytes > LABELS_BYTES_MAX {
         return Err(invalid(format!("`tollgate.labels` takes {bytes} bytes as JSON and may take {LABELS_BYTES_MAX}")));
     }
-    let name_ok = |name: &str| {
-        (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-    };
-    if !labels.keys().all(|name| name_ok(name)) {
+    if !labels.keys().all(|name| is_a_tag(name)) {
         return Err(invalid("names of `tollgate.labels` are 1 to 64 characters of A-Z a-z 0-9 _ - .".to_owned()));
     }
     Ok(labels)

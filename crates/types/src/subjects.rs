@@ -37,6 +37,8 @@ pub const AUDIT: &str = "tollgate.audit.*.*";
 pub const ALERT: &str = "tollgate.alert.*.*";
 /// Where workers hear that a job they may be running is cancelled.
 pub const CANCELLED: &str = "tollgate.control.cancelled";
+/// Where workers hear that a deployment asked to be left alone.
+pub const LEFT_ALONE: &str = "tollgate.control.left_alone";
 /// What teams ask: team, question.
 pub const API: &str = "tollgate.api.*.*";
 

@@ -1,30 +1,39 @@
-//! The call: try the deployments in order, wait where waiting helps, book every attempt.
+//! The call: one deployment after the other, other models where the operator named them; every attempt booked.
 //!
-//! A call needs a permit of its deployment, and money for one more call than was paid for. A wait that is short is kept
-//! in the job's slot; for a long one the job is parked.
+//! ```text
+//! turn (who takes calls, permit, money) → call → book → tell the fleet → decide
+//!   ↑                                                                     │
+//!   └── again, with another key, another deployment, or another model ────┤
+//!                                                    wait: park ──────────┤
+//!                                                    an end ──────────────┘
+//! ```
+//!
+//! What follows a failure is [`tollgate_policy::failure`]'s decision; who is called is the [`fleet`](crate::fleet)'s
+//! choice. A wait that is short is kept in the job's slot; for a long one the job is parked.
+
+mod book;
+mod trip;
+mod turn;
 
 use std::time::Duration;
 
-use tollgate_policy::failure::{self, Next, Tried};
-use tollgate_policy::price::Service;
-use tollgate_providers::{Answer, Call, Called, tokens};
+use tollgate_policy::failure::{self, Next};
+use tollgate_policy::health::{Outcome as Health, Reading};
+use tollgate_providers::{Answer, Call, Called};
 use tollgate_queue::Delivery;
-use tollgate_types::{
-    AttemptOutcome, AttemptRecord, Billed, ErrorCode, Failure, FailureKind, Gate, JobSpec, NanoUsd, Tokens, UnixMillis,
-    UsageSource, headers,
-};
+use tollgate_types::{AttemptRecord, Billed, ErrorCode, Failure, FailureKind, Gate, JobSpec, UnixMillis, headers};
 
-use crate::admit;
-use crate::board::Entrance;
+use crate::board::Doors as _;
 use crate::context::Context;
-use crate::delays::Delays;
 use crate::end::{End, Outcome};
-use crate::hold::{self, Decision, Held};
-use crate::limiter::{Limited, Need, Pass, Short};
+use crate::gates::Allowance;
+use crate::hold::Held;
 use crate::park::{Parking, Until};
 use crate::routes::Priced;
 use crate::run::Run;
 use crate::running::Cancelled;
+use trip::Trip;
+use turn::Turn;
 
 /// What came of the calls.
 pub(crate) enum Came {
@@ -44,8 +53,20 @@ impl Came {
     }
 }
 
-/// No slot is kept longer than this for a permit or a provider's hint.
+/// Why there is no further call.
+enum Stop {
+    End(End),
+    Park(Parking),
+}
+
+/// No slot is kept longer than this for a permit, a provider's hint, or a deployment that takes calls again.
 const WAIT_IN_SLOT: Duration = Duration::from_secs(5);
+/// A deployment without any key that works is looked at again after this, if nobody knows better.
+const NO_KEY: Duration = Duration::from_secs(60);
+/// A job that may not be tried again now, because too many are, waits so long, and up to as long again by chance.
+const TOO_MANY_TRIES: Duration = Duration::from_secs(1);
+/// A job that waits for a time and not behind a gate waits at least so long.
+const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Calls until there is an answer, nothing is left to try, or the job must wait for long.
 pub(crate) async fn call(
@@ -56,150 +77,137 @@ pub(crate) async fn call(
     cancelled: &Cancelled,
     cx: &Context,
 ) -> Came {
-    let mut attempts: Vec<AttemptRecord> = Vec::new();
-    let mut delays = Delays::new();
-    let (mut at, mut here) = (0, 0);
-    loop {
-        let (chosen, pass) = match ready(job, held, at, &attempts, cancelled, cx).await {
-            Ok(ready) => ready,
-            Err(stop) => return stop.with(attempts),
+    let mut trip = Trip::begin(job, &run.team, held, cx).await;
+    let stop = loop {
+        let turn = match turn::ready(&mut trip, held, cancelled).await {
+            Ok(turn) => turn,
+            Err(stop) => break stop,
         };
-        held.entrance = Entrance::default();
-        if chosen != at {
-            (at, here) = (chosen, 0);
-        }
-        let priced = &held.route.deployments[at];
-        here += 1;
         let started_at = cx.clock.now();
-        let request = request(delivery, job, run, attempts.len() + 1, remaining(job, cx));
+        let request = request(delivery, job, run, trip.attempts.len() + 1, trip.remaining());
+        let priced = trip.deployment(held, turn.at);
         let called = tokio::select! {
             called = cx.caller.call(&priced.deployment, &request) => called,
             // Dropping the call closes its connection: the provider stops working, and may bill what it did.
             () = cancelled.cancelled() => aborted(started_at, cx),
         };
-        attempts.push(book(&called, job, priced, started_at).await);
-        let used = attempts.last().map(|attempt| attempt.tokens.total()).unwrap_or_default();
-        pass.into_iter().for_each(|pass| pass.used(used));
-        learn(&attempts, run, job, cx);
-        let failure = match called.outcome {
-            Ok(answer) => return Came::End(answered(answer, called.request_id, attempts)),
-            Err(failure) => failure,
-        };
-        if cancelled.is_cancelled() {
-            return Came::End(End { attempts, ..cancellation() });
-        }
-        let tried = Tried {
-            attempts_here: here,
-            attempts_total: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            other_deployment: at + 1 < held.route.deployments.len(),
-        };
-        match failure::decide(&failure, tried, &cx.config.limits, delays.next(), self::remaining(job, cx)) {
-            Next::Retry { after } if after > WAIT_IN_SLOT => {
-                let why = closed_for(after, &held.route.deployments[at], cx);
-                return Came::Park(Parking { until: behind(job, held), why }, attempts);
-            }
-            Next::Retry { after } => pause(after, cancelled).await,
-            Next::OtherDeployment => (at, here) = (at + 1, 0),
-            Next::Final(code) => return Came::End(gave_up(code, failure, attempts)),
-        }
-    }
-}
-
-/// Why there is no further call.
-enum Stop {
-    End(End),
-    Park(Parking),
-}
-
-impl Stop {
-    fn with(self, attempts: Vec<AttemptRecord>) -> Came {
-        match self {
-            Stop::End(end) => Came::End(End { attempts, ..end }),
-            Stop::Park(parking) => Came::Park(parking, attempts),
-        }
-    }
-}
-
-/// Makes sure that one more call may be made, and says where: in time, paid for, and with a permit.
-async fn ready(
-    job: &JobSpec,
-    held: &mut Held,
-    at: usize,
-    attempts: &[AttemptRecord],
-    cancelled: &Cancelled,
-    cx: &Context,
-) -> Result<(usize, Option<Pass>), Stop> {
-    if cancelled.is_cancelled() {
-        return Err(Stop::End(cancellation()));
-    }
-    if remaining(job, cx) == Some(Duration::ZERO) {
-        return Err(Stop::End(admit::expiry(job)));
-    }
-    let spent: NanoUsd = attempts.iter().map(|attempt| attempt.cost_nanousd).sum();
-    if spent > NanoUsd::ZERO {
-        match hold::for_another_call(held, spent, cx).await {
+        match made(&mut trip, held, turn, called, started_at, run).await {
+            Err(stop) => break stop,
+            Ok(()) if cancelled.is_cancelled() => break Stop::End(cancellation()),
             Ok(()) => {}
-            Err(Decision::Park(parking)) => return Err(Stop::Park(parking)),
-            Err(Decision::End(end)) => return Err(Stop::End(end)),
-            Err(Decision::Go(_)) => unreachable!("money is raised in place"),
         }
-    }
-    turn(job, held, at, cancelled, cx).await
-}
-
-/// A permit of the first deployment from `at` on that has one; if none has, a short wait for the first of them.
-async fn turn(
-    job: &JobSpec,
-    held: &Held,
-    at: usize,
-    cancelled: &Cancelled,
-    cx: &Context,
-) -> Result<(usize, Option<Pass>), Stop> {
-    let (route, need) = (&held.route, Need { tokens: held.expected.tokens() });
-    let mut first_short = None;
-    for (number, priced) in route.deployments.iter().enumerate().skip(at) {
-        match cx.limiter.pass(&Limited::of(priced), need).await {
-            Ok(pass) => return Ok((number, pass)),
-            Err(short) => drop(first_short.get_or_insert((number, short))),
-        }
-    }
-    let (number, short) = first_short.expect("a route has deployments, and `at` is one of them");
-    let priced = &route.deployments[number];
-    if let Short::Never { message } = short {
-        return Err(Stop::End(End::refused(ErrorCode::OverLimit, message)));
-    }
-    let within = remaining(job, cx).map_or(WAIT_IN_SLOT, |left| left.min(WAIT_IN_SLOT));
-    let limited = Limited::of(priced);
-    let waited = tokio::select! {
-        waited = cx.limiter.pass_within(&limited, need, within) => waited,
-        () = cancelled.cancelled() => return Err(Stop::End(cancellation())),
     };
-    match waited {
-        Ok(pass) => Ok((number, pass)),
-        Err(Short::Never { message }) => Err(Stop::End(End::refused(ErrorCode::OverLimit, message))),
-        Err(Short::Wait { .. }) if remaining(job, cx) == Some(Duration::ZERO) => Err(Stop::End(admit::expiry(job))),
-        Err(Short::Wait { message }) => Err(Stop::Park(Parking { until: behind(job, held), why: message })),
+    let attempts = trip.attempts;
+    match stop {
+        Stop::End(end) => Came::End(End { attempts, ..end }),
+        Stop::Park(parking) => Came::Park(parking, attempts),
     }
 }
 
-/// The gate of the model that serves the job: the one that it asked for, or the cheaper one.
-fn behind(job: &JobSpec, held: &Held) -> Until {
-    Until::Gate(Gate::of_model(held.downgraded_to.as_deref().unwrap_or(&job.request.model)))
+/// What follows a call: its record, what the fleet learns from it, and where the trip goes on, or why it does not.
+async fn made(
+    trip: &mut Trip<'_>,
+    held: &Held,
+    turn: Turn,
+    called: Called,
+    started_at: UnixMillis,
+    run: &Run,
+) -> Result<(), Stop> {
+    let Turn { at, under, pass } = turn;
+    let cx = trip.cx;
+    let priced = trip.deployment(held, at).clone();
+    under.end(health(&called));
+    let sent = was_sent(&called);
+    let mut used = 0;
+    if sent {
+        let attempt = book::book(&called, trip.job, &priced, started_at).await;
+        used = attempt.tokens.total();
+        trip.booked(at, attempt);
+        book::learn(&trip.attempts, run, trip.job, cx);
+    }
+    pass.into_iter().for_each(|pass| pass.used(used));
+    let failure = match called.outcome {
+        Ok(answer) => return Err(Stop::End(answered(answer, called.request_id))),
+        Err(failure) => failure,
+    };
+    if failure.kind == FailureKind::Deadline && trip.remaining() != Some(Duration::ZERO) {
+        // The call was cut off; whoever did that says how the job ends.
+        return Ok(());
+    }
+    // Before the wish is heeded: a short one is waited for in the slot.
+    let tried = trip.tried(held, at, &failure, false);
+    heed(&failure, &priced, trip);
+    if !sent && failure.kind != FailureKind::Unsupported {
+        // Nobody was asked: the deployment has no key that works, and is out until it has one.
+        return Ok(());
+    }
+    let limits = &cx.config.limits;
+    let mut next = failure::decide(&failure, tried, limits, trip.delays.next(), trip.remaining());
+    let goes_on = matches!(next, Next::Retry { .. } | Next::OtherDeployment | Next::OtherModel);
+    if goes_on && failure::is_an_outage(failure.kind) && !cx.fleet.may_try_more(&priced) {
+        next = Next::Wait { after: TOO_MANY_TRIES.mul_f64(rand::random_range(1.0..2.0)) };
+    }
+    trip.failed(&failure);
+    match next {
+        Next::OtherKey => trip.prefer = Some(at),
+        Next::Retry { after } => trip.again(at, after),
+        Next::OtherDeployment => trip.rule_out(at),
+        Next::OtherModel => trip.other_model(held, &failure),
+        Next::Wait { after } => return Err(Stop::Park(parking(held, after, words(&failure, &priced), cx))),
+        Next::Final(code) => return Err(Stop::End(trip.gave_up(code, failure))),
+    }
+    Ok(())
 }
 
-/// A provider asked to be left alone for long: its deployment is closed, in the words that are returned.
-fn closed_for(after: Duration, priced: &Priced, cx: &Context) -> String {
-    let until = cx.clock.now().plus(after);
-    cx.limiter.close(&Limited::of(priced), until);
+/// Leaves alone who asked for it, or has no key left. A key that may not do this one thing (403) may do others.
+fn heed(failure: &Failure, priced: &Priced, trip: &Trip<'_>) {
+    let cx = trip.cx;
+    match failure.kind {
+        FailureKind::Auth if failure.http_status == Some(403) => {}
+        FailureKind::Auth | FailureKind::QuotaExhausted => {
+            cx.fleet.shut_here(priced, failure.retry_after.unwrap_or(NO_KEY).min(cx.config.limits.retry_after_max));
+        }
+        kind if failure::is_an_outage(kind) => {
+            if let Some(hint) = failure.retry_after.filter(|hint| !hint.is_zero()) {
+                cx.fleet.leave_alone(priced, hint.min(cx.config.limits.retry_after_max));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn was_sent(called: &Called) -> bool {
+    let never = |failure: &Failure| match failure.kind {
+        FailureKind::Unsupported => true,
+        FailureKind::Auth | FailureKind::QuotaExhausted => failure.http_status.is_none(),
+        _ => false,
+    };
+    !called.outcome.as_ref().err().is_some_and(never)
+}
+
+fn health(called: &Called) -> Health {
+    match &called.outcome {
+        Ok(_) => Health::Answered { first_token: called.first_byte.unwrap_or(called.latency) },
+        Err(failure) => Health::of(failure.kind),
+    }
+}
+
+/// Why a job waits after a failure, without the provider's own words: they could quote the prompt.
+fn words(failure: &Failure, priced: &Priced) -> String {
     let deployment = &priced.deployment;
-    format!("{} {} takes no calls until {}", deployment.provider, deployment.model, until.to_rfc3339())
+    let code = failure::code(failure.kind);
+    format!("{} at {} does not answer now ({code}); it is tried again", deployment.model, deployment.provider)
 }
 
-async fn pause(wait: Duration, cancelled: &Cancelled) {
-    tokio::select! {
-        () = tokio::time::sleep(wait) => {}
-        () = cancelled.cancelled() => {}
-    }
+/// The wait of a job that no deployment takes now: behind its model's gate, if that is closed; else for a time, because
+/// an open gate would send it back at once.
+fn parking(held: &Held, after: Duration, why: String, cx: &Context) -> Parking {
+    let gate = Gate::of_model(&held.route.legs[0].model);
+    let until = match cx.gates.gate(&gate) {
+        Allowance::Closed => Until::Gate(gate),
+        Allowance::UpTo(_) | Allowance::Free => Until::Time(cx.clock.now().plus(after.max(WAIT_MIN))),
+    };
+    Parking { until, why }
 }
 
 /// The end of a job that somebody cancelled.
@@ -225,16 +233,6 @@ fn aborted(started_at: UnixMillis, cx: &Context) -> Called {
     }
 }
 
-/// Learns how long the answers of a team and model are.
-fn learn(attempts: &[AttemptRecord], run: &Run, job: &JobSpec, cx: &Context) {
-    let answered = attempts.last().filter(|attempt| attempt.outcome == AttemptOutcome::Ok);
-    if let Some(attempt) = answered {
-        let answer = attempt.tokens.completion() / job.request.n.max(1);
-        let mut estimates = cx.estimates.lock().expect("no holder panics");
-        estimates.observe(&run.team, &job.request.model, answer);
-    }
-}
-
 fn request<'a>(
     delivery: &'a Delivery,
     job: &'a JobSpec,
@@ -254,60 +252,11 @@ fn request<'a>(
     }
 }
 
-fn remaining(job: &JobSpec, cx: &Context) -> Option<Duration> {
-    job.options.deadline.as_ref().map(|deadline| deadline.at.since(cx.clock.now()))
+/// How the answer of a job is read.
+fn reading(_job: &JobSpec) -> Reading {
+    Reading::Whole
 }
 
-fn answered(answer: Answer, request_id: String, attempts: Vec<AttemptRecord>) -> End {
-    End { outcome: Outcome::Answered(Box::new(answer), request_id), attempts }
-}
-
-fn gave_up(code: ErrorCode, failure: Failure, attempts: Vec<AttemptRecord>) -> End {
-    let tries = attempts.len();
-    let message = if tries > 1 { format!("{} (after {tries} attempts)", failure.message) } else { failure.message };
-    End { outcome: Outcome::Refused(code, message), attempts }
-}
-
-/// What an attempt used and cost, whatever became of it.
-async fn book(called: &Called, job: &JobSpec, priced: &Priced, started_at: UnixMillis) -> AttemptRecord {
-    let (outcome, error) = match &called.outcome {
-        Ok(_) => (AttemptOutcome::Ok, ""),
-        Err(failure) => (failure::outcome(failure.kind), failure::code(failure.kind).as_str()),
-    };
-    let (tokens, usage_source, raw_usage) = used(called, job, priced).await;
-    let price = priced.price.as_ref().filter(|_| usage_source != UsageSource::None);
-    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    AttemptRecord {
-        provider: priced.deployment.provider.clone(),
-        model: priced.deployment.model.clone(),
-        region: priced.deployment.region.clone(),
-        outcome,
-        error: error.to_owned(),
-        http_status: called.http_status.unwrap_or(0),
-        started_at,
-        latency_ms: millis(called.latency),
-        first_byte_ms: called.first_byte.map_or(0, millis),
-        tokens,
-        usage_source,
-        cost_nanousd: price.map_or(NanoUsd::ZERO, |price| price.cost(&tokens, Service::Standard)),
-        price_version: priced.price.as_ref().map(|price| price.version().to_owned()).unwrap_or_default(),
-        request_id: called.request_id.clone(),
-        raw_usage,
-    }
-}
-
-/// The tokens of an attempt: what the provider says; else, where it may have billed, the prompt as we count it. What
-/// it may have written before it broke off is not known, and not guessed.
-async fn used(called: &Called, job: &JobSpec, priced: &Priced) -> (Tokens, UsageSource, String) {
-    match &called.outcome {
-        Ok(answer) => (answer.tokens, answer.usage_source, answer.raw_usage.clone()),
-        Err(failure) => match (&called.failed_usage, failure.billed) {
-            (Some(usage), _) => (usage.tokens, UsageSource::Provider, usage.raw.clone()),
-            (None, Billed::Maybe) => {
-                let input = tokens::estimate_prompt(job.body.clone(), &priced.deployment.model).await;
-                (Tokens { input, ..Tokens::default() }, UsageSource::Estimated, String::new())
-            }
-            (None, Billed::No) => (Tokens::default(), UsageSource::None, String::new()),
-        },
-    }
+fn answered(answer: Answer, request_id: String) -> End {
+    End { outcome: Outcome::Answered(Box::new(answer), request_id), attempts: Vec::new() }
 }

@@ -12,6 +12,7 @@ use tollgate_queue::state::State;
 use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
 use crate::config::{Config, Parts};
+use crate::fleet::Fleet;
 use crate::gates::Gates;
 use crate::ledger::{self, Ledger};
 use crate::limiter::{self, Limiter};
@@ -36,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) meters: Meters,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) gates: Gates,
     /// How long answers are expected to be.
     pub(crate) estimates: Mutex<OutputEstimates>,
@@ -71,10 +73,12 @@ impl Context {
             process: process.clone(),
             lease_time: config.lease,
         });
+        let fleet = Fleet::new(&routes, parts.clock.clone());
         let gates = Gates {
             directory: parts.directory.clone(),
             ledger: ledger.clone(),
             limiter: limiter.clone(),
+            fleet: fleet.clone(),
             routes: routes.clone(),
             pool: config.pool.clone(),
             parked: Default::default(),
@@ -96,6 +100,7 @@ impl Context {
             caller: parts.caller,
             ledger,
             limiter,
+            fleet,
             gates,
             running: Running::default(),
             suspect_slot: Arc::new(Semaphore::new(1)),

@@ -43,7 +43,7 @@ pub(crate) struct Dispatcher {
     notes: mpsc::Receiver<Note>,
     noting: mpsc::Sender<Note>,
     /// What moved a lane's or a gate's door: money, permits.
-    doors: [watch::Receiver<u64>; 2],
+    doors: [watch::Receiver<u64>; 3],
     use_of_slots: UseOfSlots,
     chores: JoinSet<Chore>,
     counting: bool,
@@ -87,7 +87,7 @@ impl Dispatcher {
         let now = Instant::now();
         let health = cx.connection.health();
         let (noting, notes) = mpsc::channel(NOTES_MAX);
-        let doors = [cx.ledger.changes(), cx.limiter.changes()];
+        let doors = [cx.ledger.changes(), cx.limiter.changes(), cx.fleet.changes()];
         Dispatcher {
             cx,
             intake,

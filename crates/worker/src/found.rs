@@ -82,7 +82,7 @@ fn with_spend(mut found: Found, cx: &Context) -> Found {
 /// The most that a run of it can cost.
 fn bound(waiting: &Waiting, cx: &Context) -> NanoUsd {
     let job = JobSpec::decode(&waiting.payload, cx.config.payload_bytes_max);
-    job.ok().and_then(|job| route::route(&job, cx).ok()).map_or(NanoUsd::ZERO, |route| route.bound)
+    job.ok().and_then(|job| route::route(&job, &waiting.lane.team, cx).ok()).map_or(NanoUsd::ZERO, |route| route.bound)
 }
 
 /// Lane, gate and job of a subject of the stream of waiting jobs; those for later have no gate.

@@ -11,9 +11,10 @@ use tollgate_types::{Class, Gate, LaneKey, Scope};
 
 use crate::board::{Doors, Weights};
 use crate::config::Pool;
+use crate::fleet::Fleet;
 use crate::ledger::Ledger;
 use crate::limiter::{Limited, Limiter};
-use crate::routes::Routes;
+use crate::routes::{Priced, Routes};
 
 /// How many jobs may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(crate) struct Gates {
     pub(crate) directory: Directory,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) pool: Pool,
     /// Where jobs are parked, as far as is known.
@@ -91,6 +93,22 @@ impl Gates {
     /// A job was parked since the last count.
     pub(crate) fn parked_one(&self, gate: Gate, lane: LaneKey) {
         self.parked.write().expect("no holder panics").insert((gate, lane));
+    }
+
+    /// How many jobs the deployments of a model take, or when they take none, those of the models that stand in for it.
+    fn of_model(&self, digest: &str) -> Allowance {
+        // Nobody serves it any more: its jobs come and hear that.
+        let Some(serving) = self.routes.behind(digest) else { return Allowance::Free };
+        let of_one =
+            |priced: &Priced| self.fleet.allowance(priced).and(self.limiter.allowance(&Limited::of(priced), true));
+        let of_all = |those: &[Priced]| those.iter().map(of_one).reduce(either).unwrap_or(Allowance::Closed);
+        match of_all(&serving.deployments) {
+            Allowance::Closed if !self.fleet.any_open(serving.deployments.iter()) => {
+                let stand_ins = serving.stand_ins.fallbacks.iter().map(|model| of_all(self.routes.of(model)));
+                stand_ins.reduce(either).unwrap_or(Allowance::Closed)
+            }
+            allowance => allowance,
+        }
     }
 
     /// Why the lane is closed; `None` when it is open.
@@ -164,12 +182,7 @@ impl Doors for Gates {
             Gate::Account(id) => self.ledger.allowance(id).and(self.limiter.allowance_of_account(id)),
             Gate::Model(digest) => match self.directory.gate_pause(gate) {
                 Some(_) => Allowance::Closed,
-                None => {
-                    let serving = self.routes.of_digest(digest);
-                    let each = serving.iter().map(|priced| self.limiter.allowance(&Limited::of(priced), true));
-                    // Nobody serves it any more: its jobs come and hear that.
-                    each.reduce(either).unwrap_or(Allowance::Free)
-                }
+                None => self.of_model(digest),
             },
         }
     }

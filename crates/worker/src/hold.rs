@@ -87,7 +87,7 @@ pub(crate) async fn hold(
     }
     let named = Named::of(job);
     let scopes = event::scopes(&run.team, &named.project, &named.user, key);
-    let (money, route, downgraded_to) = match with_money(job, scopes, route, cx).await {
+    let (money, route, downgraded_to) = match with_money(job, scopes, route, &run.team, cx).await {
         Ok(found) => found,
         Err(decision) => return decision,
     };
@@ -121,6 +121,7 @@ async fn with_money(
     job: &JobSpec,
     scopes: Vec<Scope>,
     mut route: Route,
+    team: &str,
     cx: &Context,
 ) -> Result<(Money, Route, Option<String>), Decision> {
     let mut parts = cx.ledger.parts(scopes);
@@ -133,9 +134,9 @@ async fn with_money(
         };
         let Next::Downgrade { to } = denied.next() else { return Err(verdict(&denied, cx)) };
         let part = parts.iter_mut().find(|part| part.scope == denied.scope).expect("a part was denied");
-        match route::by_model(to, job, cx) {
+        match route::by_model(to, job, team, cx) {
             Ok(cheaper) => (route, downgraded_to, part.pot) = (cheaper, Some(to.to_owned()), Pot::Downgraded),
-            // It is not served or has no price: the budget's next word counts.
+            // It is not served, not for this team, or has no price: the budget's next word counts.
             Err(_) => return Err(without_cheaper(&denied, cx)),
         }
         if let Some(parking) = park::behind_a_pause(to, cx) {
@@ -178,12 +179,12 @@ fn wait_for(denied: &Denied, why: String) -> Decision {
     Decision::Park(Parking { until: Until::Gate(Gate::Account(denied.scope.account())), why })
 }
 
-/// Holds money for one more call beside what the calls so far cost.
+/// Holds as much as one more call needs beside what the calls so far cost; nothing happens if that is held already.
 ///
 /// # Errors
 /// What becomes of the job instead.
-pub(crate) async fn for_another_call(held: &mut Held, spent: NanoUsd, cx: &Context) -> Result<(), Decision> {
-    match held.money.raise_to(spent + held.route.bound_of_one).await {
+pub(crate) async fn cover(held: &mut Held, needed: NanoUsd, cx: &Context) -> Result<(), Decision> {
+    match held.money.raise_to(needed).await {
         Ok(()) => Ok(()),
         Err(NoMoney::Denied(denied)) => Err(match denied.next() {
             // It comes again by a gate that is open, and then begins with the cheaper model.

@@ -14,7 +14,7 @@ use crate::{hold, route};
 /// are answered when they are reached.
 pub(crate) fn why(job: &JobSpec, waiting: &Waiting, cx: &Context) -> Option<(ErrorCode, String)> {
     cx.directory.team(&waiting.lane.team)?;
-    let route = route::route(job, cx).ok()?;
+    let route = route::route(job, &waiting.lane.team, cx).ok()?;
     if let Some(Outcome::Refused(code, message)) = hold::above_its_own_cap(job, &route).map(|end| end.outcome) {
         return Some((code, message));
     }

@@ -2,7 +2,7 @@
 //!
 //! Start with [`life`]: the steps of one job from delivery to settlement, in order; each verb there is a module of the
 //! same name. [`dispatch`] is the loop around it, [`board`] what it pulls and why. [`gates`] says which lanes and parked
-//! jobs may go: [`ledger`] keeps the money, [`limiter`] the permits. [`desk`] answers questions about jobs, [`scout`]
+//! jobs may go: [`ledger`] keeps the money, [`limiter`] the permits, [`fleet`] the deployments' health. [`desk`] answers questions about jobs, [`scout`]
 //! ends those that wait in vain.
 //!
 //! Deliberately absent: who goes next and what a failure means (`policy`), how a provider is called (`providers`), how
@@ -19,6 +19,7 @@ mod delays;
 mod desk;
 mod dispatch;
 mod end;
+mod fleet;
 mod found;
 mod gates;
 mod hold;
@@ -43,6 +44,6 @@ mod verdict;
 mod worker;
 
 pub use config::{Config, Parts, Pool};
-pub use routes::{ANY, Priced, Routes};
+pub use routes::{ANY, Priced, Routes, Serving, StandIns};
 pub use tollgate_queue::CrashPlan;
 pub use worker::{Worker, WorkerError, WorkerStatus};

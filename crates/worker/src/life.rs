@@ -196,7 +196,7 @@ async fn work(
     if let Some(at) = admit::its_time(job, delivery, cx) {
         return Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default());
     }
-    let route = match route::route(job, cx) {
+    let route = match route::route(job, &run.team, cx) {
         Ok(route) => route,
         Err(end) => return Done::Work(Work::only(end)),
     };

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tollgate_queue::ledger::Records;
 use tollgate_queue::{Directory, ServerClock, TeamRecord};
-use tollgate_types::{AccountId, Digest, Limits, Scope, UnixMillis};
+use tollgate_types::{AccountId, Digest, Limits, Scope};
 
 use crate::gates::Allowance;
 use crate::routes::Priced;
@@ -103,8 +103,6 @@ pub(crate) struct Limiter {
     counters: Mutex<HashMap<Limited, Arc<Counter>>>,
     /// Which scopes have a limit, by the ids that stand in gates.
     scopes: RwLock<HashMap<AccountId, Scope>>,
-    /// Deployments that asked to be left alone, until when.
-    closed: Mutex<HashMap<Limited, UnixMillis>>,
     opening: mpsc::Sender<Arc<Counter>>,
     opened: Mutex<Option<mpsc::Receiver<Arc<Counter>>>>,
     /// Counts what could open or close a door.
@@ -138,7 +136,6 @@ impl Limiter {
             lease_time,
             counters: Mutex::default(),
             scopes: RwLock::default(),
-            closed: Mutex::default(),
             opening,
             opened: Mutex::new(Some(opened)),
             changes,
@@ -183,9 +180,6 @@ impl Limiter {
     }
 
     async fn ask(&self, limited: &Limited, need: Need, patience: Patience) -> Result<Option<Pass>, Short> {
-        if let Some(until) = self.closed_until(limited) {
-            return Err(Short::Wait { message: format!("{limited} takes no calls until {}", until.to_rfc3339()) });
-        }
         match self.counter(limited) {
             None => Ok(None),
             Some(counter) => counter.ask(need, patience, &self.clock).await.map(Some),
@@ -237,9 +231,6 @@ impl Limiter {
 
     /// How many jobs may begin by what is in hand. With `busy`, more is asked for if that is little.
     pub(crate) fn allowance(&self, limited: &Limited, busy: bool) -> Allowance {
-        if self.closed_until(limited).is_some() {
-            return Allowance::Closed;
-        }
         match self.counter(limited) {
             None => Allowance::Free,
             Some(counter) => Allowance::UpTo(counter.in_hand(busy, &self.clock)),
@@ -258,26 +249,7 @@ impl Limiter {
 
     /// Why a limited thing is closed, in words.
     pub(crate) fn why_closed(&self, limited: &Limited) -> String {
-        match self.closed_until(limited) {
-            Some(until) => format!("{limited} takes no calls until {}", until.to_rfc3339()),
-            None => format!("the limits of {limited} leave nothing at the moment: {}", shown(&self.limits_of(limited))),
-        }
-    }
-
-    /// Sends no more calls to it until then.
-    pub(crate) fn close(&self, limited: &Limited, until: UnixMillis) {
-        self.closed.lock().expect("no holder panics").insert(limited.clone(), until);
-        self.changed();
-    }
-
-    fn closed_until(&self, limited: &Limited) -> Option<UnixMillis> {
-        let mut closed = self.closed.lock().expect("no holder panics");
-        let until = *closed.get(limited)?;
-        if until <= self.clock.now() {
-            closed.remove(limited);
-            return None;
-        }
-        Some(until)
+        format!("the limits of {limited} leave nothing at the moment: {}", shown(&self.limits_of(limited)))
     }
 
     /// Takes in which scopes are limited.

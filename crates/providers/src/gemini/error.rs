@@ -11,7 +11,7 @@ use crate::retry_after::HINT_MAX;
 
 /// The failure that a response means.
 ///
-/// A wait stands in `RetryInfo`. A quota by the day is not worth waiting for: it is the longest hint there is. A key that
+/// A wait stands in `RetryInfo`. A quota by the day is no rate: the key has used it up. A key that
 /// is not valid, and a project without billing or out of its region, come as a 400.
 pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
     let mut failure = refusal::refuse(refusal);
@@ -29,7 +29,10 @@ pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
         let violations = quotas.iter().filter_map(|quota| quota["violations"].as_array()).flatten();
         let of_a_day = violations.filter_map(|violation| violation["quotaId"].as_str()).any(|id| id.contains("PerDay"));
         let waits = details(error, "RetryInfo").into_iter().filter_map(|info| wait(info["retryDelay"].as_str()?));
-        failure.retry_after = if of_a_day { Some(HINT_MAX) } else { waits.max().or(failure.retry_after) };
+        failure.retry_after = waits.max().or(failure.retry_after);
+        if of_a_day {
+            (failure.kind, failure.retry_after) = (FailureKind::QuotaExhausted, Some(HINT_MAX));
+        }
     }
     failure
 }
@@ -74,7 +77,8 @@ mod tests {
             (FailureKind::RateLimited, Some(Duration::from_millis(37_500)))
         );
         let quota = |id: &str| json!({ "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{ "quotaId": id }] });
-        assert_eq!(limited(json!([quota("GenerateRequestsPerDayPerProject"), info])).retry_after, Some(HINT_MAX));
+        let of_a_day = limited(json!([quota("GenerateRequestsPerDayPerProject"), info]));
+        assert_eq!((of_a_day.kind, of_a_day.retry_after), (FailureKind::QuotaExhausted, Some(HINT_MAX)));
         assert_eq!(limited(json!([quota("GenerateRequestsPerMinute")])).retry_after, None);
         for odd in ["-1s", "NaNs", "37", "1e400s"] {
             let info = json!({ "@type": "x/google.rpc.RetryInfo", "retryDelay": odd });

@@ -4,7 +4,8 @@ use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
 use FailureKind::{
-    Auth, BadResponse, ContentPolicy, ContextLength, InvalidRequest, NotFound, QuotaExhausted, RateLimited, ServerError,
+    Auth, BadResponse, ContentPolicy, ContextLength, InvalidRequest, NotAgain, NotFound, QuotaExhausted, RateLimited,
+    ServerError,
 };
 
 fn failure(status: u16, headers: &[(&'static str, &'static str)], body: &str, key: Option<&str>) -> Failure {
@@ -122,8 +123,8 @@ fn the_provider_may_overrule_whether_to_retry() {
         assert_eq!((failure.kind, failure.retry_after), (kind, retry_after), "{status} {headers:?}");
     };
     check(429, &[("retry-after", "3")], RateLimited, Some(Duration::from_secs(3)));
-    check(503, &[("x-should-retry", "false"), ("retry-after", "3")], ServerError, Some(HINT_MAX));
-    check(429, &[("x-should-retry", "false")], RateLimited, Some(HINT_MAX));
+    check(503, &[("x-should-retry", "false"), ("retry-after", "3")], NotAgain, None);
+    check(429, &[("x-should-retry", "false")], QuotaExhausted, None);
     check(400, &[("x-should-retry", "true")], ServerError, None);
     check(400, &[("x-should-retry", "maybe")], InvalidRequest, None);
     check(401, &[("x-should-retry", "true")], Auth, None);

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_types::{Budget, Class, Gate, LaneKey, Limits, Target, Team, UnixMillis};
 
+use super::Access;
+
 /// Says why budgets are not valid; it belongs to `policy`, which this crate does not know.
 pub type BudgetCheck = fn(&[Budget]) -> Result<(), String>;
 
@@ -27,11 +29,20 @@ pub struct TeamRecord {
     /// How fast its API keys may go, by the key's id; `*` holds for each that is not named.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub key_limits: BTreeMap<String, Limits>,
+    /// Which models, providers and regions it may use.
+    #[serde(skip_serializing_if = "Access::is_everything")]
+    pub access: Access,
 }
 
 impl Default for TeamRecord {
     fn default() -> Self {
-        TeamRecord { weight: 1, budgets: Vec::new(), limits: Limits::default(), key_limits: BTreeMap::new() }
+        TeamRecord {
+            weight: 1,
+            budgets: Vec::new(),
+            limits: Limits::default(),
+            key_limits: BTreeMap::new(),
+            access: Access::default(),
+        }
     }
 }
 
@@ -228,6 +239,7 @@ impl Record for TeamRecord {
         for (key, limits) in &self.key_limits {
             limits.check().map_err(|why| format!("key_limits.{key}: {why}"))?;
         }
+        self.access.check()?;
         match self.key_limits.keys().find(|key| key.is_empty()) {
             Some(_) => Err("key_limits: a key's id is empty".to_owned()),
             None => Ok(()),

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use tollgate_queue::Directory;
-use tollgate_queue::directory::{Organisation, Record, TeamRecord};
+use tollgate_queue::directory::{Access, Organisation, Record, TeamRecord};
 use tollgate_types::{Budget, Limits, Team};
 
 use super::Cx;
@@ -134,6 +134,11 @@ fn team(settings: &sections::Team, known: Option<&TeamRecord>) -> TeamRecord {
         },
         key_limits: settings.keys.clone().unwrap_or(known.key_limits),
         budgets: budgets(settings.budgets.as_deref(), known.budgets),
+        access: Access {
+            models: settings.models.clone().unwrap_or(known.access.models),
+            providers: settings.providers.clone().unwrap_or(known.access.providers),
+            regions: settings.regions.clone().unwrap_or(known.access.regions),
+        },
     }
 }
 
@@ -169,7 +174,7 @@ mod tests {
     fn live() -> TeamRecord {
         let raise = r#"{"amount_usd":"50","from":0,"until":1000,"author":"ann"}"#;
         let json = format!(
-            r#"{{"weight":7,"limits":{{"concurrency":3,"requests_per_minute":10}},"key_limits":{{"k":{{"concurrency":1}}}},
+            r#"{{"weight":7,"limits":{{"concurrency":3,"requests_per_minute":10}},"key_limits":{{"k":{{"concurrency":1}}}},"access":{{"models":["fast"]}},
             "budgets":[{{"window":"day","cap_usd":"10","raises":[{raise}]}},{{"window":"week","cap_usd":"60"}}]}}"#
         );
         serde_json::from_str(&json).expect("a record")
@@ -182,6 +187,9 @@ mod tests {
         let some = team(&settings("weight = 2\nconcurrency = 9"), Some(&live()));
         let limits = Limits { concurrency: Some(9), ..live().limits };
         assert_eq!(some, TeamRecord { weight: 2, limits, ..live() });
+        let narrowed = team(&settings("regions = [\"eu\"]"), Some(&live()));
+        assert_eq!((narrowed.access.regions, narrowed.access.models), (vec!["eu".to_owned()], vec!["fast".to_owned()]));
+        assert!(team(&settings("models = []"), Some(&live())).access.is_everything());
         let none = team(&settings("budgets = []\nkeys = {}"), Some(&live()));
         assert_eq!((none.budgets.len(), none.key_limits.len()), (0, 0));
     }

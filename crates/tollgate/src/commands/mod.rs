@@ -11,6 +11,7 @@ pub mod embedded_clickhouse;
 pub mod init;
 pub mod job;
 pub mod ledger;
+pub mod models;
 pub mod queue;
 pub mod reconcile;
 pub mod serve;

@@ -1,9 +1,8 @@
 //! What becomes of the configuration: the typed configs of the crates below.
 
-use std::sync::Arc;
-
+use tollgate_policy::catalogue::Catalogue;
 use tollgate_policy::failure;
-use tollgate_policy::price::{Price as Rates, PriceBook, PriceError, PriceSpec};
+use tollgate_policy::price::{Price as Rates, PriceBook, PriceError, PriceSpec, TierSpec};
 use tollgate_providers::keys::{ApiKey, KeySource};
 use tollgate_providers::{CallerOptions, Deployment, Timeouts, Vendor};
 use tollgate_queue::streams::Limits;
@@ -11,7 +10,7 @@ use tollgate_queue::{LaneConfig, NatsConfig};
 use tollgate_settler::SettlerConfig;
 use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
-use tollgate_worker::{Pool, Priced, Routes};
+use tollgate_worker::{Pool, Priced, Routes, StandIns};
 
 use super::sections::{self, Config, Key, Model, Price, Provider};
 use super::{Origin, Problem, models};
@@ -124,6 +123,11 @@ pub fn price_book() -> PriceBook {
     PriceBook::shipped()
 }
 
+/// What is known of the vendors' models.
+pub fn catalogue() -> Catalogue {
+    Catalogue::shipped()
+}
+
 /// The vendor whose list prices hold at a provider.
 pub fn prices_as(provider: &Provider) -> Option<&str> {
     provider.prices_as.as_deref().or_else(|| provider.is_the_vendor_itself().map(Vendor::as_str))
@@ -151,7 +155,8 @@ pub fn price(price: &Price) -> Result<Rates, (String, String)> {
         output: text(&price.output).unwrap_or_default(),
         cache_read: text(&price.cache_read),
         cache_write: text(&price.cache_write),
-        ..PriceSpec::default()
+        batch_discount: text(&price.batch_discount),
+        long_prompts: price.long_prompts.iter().map(tier).collect(),
     };
     Rates::try_from(&spec).map_err(|error| {
         let field = match &error {
@@ -159,10 +164,22 @@ pub fn price(price: &Price) -> Result<Rates, (String, String)> {
             | PriceError::TooManyDecimals { field, .. }
             | PriceError::OutOfRange { field, .. }
             | PriceError::Missing { field } => field,
+            PriceError::TierOrder { .. } => "long_prompts",
             _ => "version",
         };
         (field.to_owned(), error.to_string())
     })
+}
+
+fn tier(long: &sections::LongPrompts) -> TierSpec {
+    let text = |decimal: &Option<super::values::Decimal>| decimal.as_ref().map(|decimal| decimal.0.clone());
+    TierSpec {
+        above_prompt_tokens: long.above_prompt_tokens,
+        input: text(&long.input).unwrap_or_default(),
+        output: text(&long.output).unwrap_or_default(),
+        cache_read: text(&long.cache_read),
+        cache_write: text(&long.cache_write),
+    }
 }
 
 /// One deployment.
@@ -223,19 +240,30 @@ pub fn routes(config: &Config, env: &Env) -> Result<Routes, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut build = Build { config, keys, book: price_book(), routes: Routes::default() };
+    Ok(with_keys(config, keys))
+}
+
+/// Which deployments serve what, for looking at: nothing can be called.
+pub fn without_keys(config: &Config) -> Routes {
+    with_keys(config, Default::default())
+}
+
+fn with_keys(config: &Config, keys: std::collections::BTreeMap<&str, Option<ApiKey>>) -> Routes {
+    let (book, catalogue) = (price_book(), catalogue());
+    let mut build = Build { config, keys, book, catalogue, routes: Routes::default() };
     if config.models.is_empty() {
         build.every_listed_model()
     } else {
         build.named_models()
     }
-    Ok(build.routes)
+    build.routes
 }
 
 struct Build<'a> {
     config: &'a Config,
     keys: std::collections::BTreeMap<&'a str, Option<ApiKey>>,
     book: PriceBook,
+    catalogue: Catalogue,
     routes: Routes,
 }
 
@@ -257,22 +285,34 @@ impl Build<'_> {
                 let provider = config.providers.get(&served.provider).expect("checked when it was loaded");
                 self.add(alias, served, provider, model);
             }
+            let stand_ins = StandIns {
+                fallbacks: model.fallbacks.clone(),
+                on_context_length: model.on_context_length.clone(),
+                on_content_policy: model.on_content_policy.clone(),
+            };
+            self.routes.arrange(alias, model.routing, stand_ins);
         }
     }
 
     fn add(&mut self, alias: &str, served: &sections::Deployment, provider: &Provider, settings: &Model) {
         let (name, model) = (served.provider.as_str(), served.model.as_str());
-        let own = settings.price.as_ref().map(|own| price(own).expect("checked when it was loaded"));
+        let own = served.price.as_ref().or(settings.price.as_ref());
+        let own = own.map(|own| price(own).expect("checked when it was loaded"));
         let free = provider.free.then(Rates::free);
         let rates = own.or(free).or_else(|| list_price(&self.book, name, provider, model));
         let key = self.keys.get(name).cloned().flatten();
-        let deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
-        let output_tokens_max = settings.output_tokens_max.unwrap_or(self.config.worker.output_tokens_default);
+        let mut deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
+        if let Some(region) = &served.region {
+            deployment.region.clone_from(region);
+        }
+        let known = self.catalogue.facts(prices_as(provider), model);
+        let output = served.output_tokens_max.or(settings.output_tokens_max).or(known.output_tokens_max);
         let priced = Priced {
-            deployment: Arc::new(deployment),
-            price: rates.map(Arc::new),
-            output_tokens_max,
+            context_tokens: served.context_tokens.or(settings.context_tokens).or(known.context_tokens),
             limits: served.limits(),
+            weight: served.weight.unwrap_or(1),
+            tags: served.tags.clone(),
+            ..Priced::new(deployment, rates, output.unwrap_or(self.config.worker.output_tokens_default))
         };
         self.routes.add(alias, priced);
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
-use super::models;
+use super::models as listed;
 use super::sections::{Config, Key};
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
+mod models;
 mod teams;
 
 pub use teams::Served;
@@ -203,7 +204,7 @@ impl Checker<'_> {
     }
 
     fn providers(&mut self) {
-        let known = models::vendors();
+        let known = listed::vendors();
         for (name, provider) in &self.config.providers {
             let key = |field: &str| format!("providers.{name}.{field}");
             if let Err(error) = build::deployment_of(name, provider, "model", None) {
@@ -223,61 +224,9 @@ impl Checker<'_> {
             }
             self.period(&key("first_byte_timeout"), provider.first_byte_timeout, SECOND, DAY);
             self.period(&key("total_timeout"), provider.total_timeout, SECOND, DAY);
+            self.region(&key("region"), provider.region.as_deref());
             if name.is_empty() || name.len() > 64 {
                 self.problem(format!("providers.{name}"), "a provider's name has 1 to 64 characters");
-            }
-        }
-    }
-
-    fn models(&mut self) {
-        let book = build::price_book();
-        for (alias, model) in &self.config.models {
-            let key = |field: &str| format!("models.{alias}.{field}");
-            if alias.is_empty() || alias.len() > 128 {
-                self.problem(format!("models.{alias}"), "a model's name has 1 to 128 characters");
-            }
-            if model.deployments.is_empty() {
-                self.problem(key("deployments"), "nothing serves this model; add { provider = \"…\", model = \"…\" }");
-            }
-            if model.output_tokens_max == Some(0) {
-                self.problem(key("output_tokens_max"), "0 is not from 1 up");
-            }
-            let own = model.price.as_ref().map(build::price);
-            if let Some(Err((field, error))) = &own {
-                self.problem(key(&format!("price.{field}")), error.clone());
-            }
-            for (at, deployment) in model.deployments.iter().enumerate() {
-                let key = |field: &str| format!("models.{alias}.deployments.{at}.{field}");
-                self.limits(&format!("models.{alias}.deployments.{at}"), &deployment.limits());
-                if deployment.model.is_empty() {
-                    self.problem(key("model"), "the provider's own name of the model is missing");
-                }
-                let Some(provider) = self.config.providers.get(&deployment.provider) else {
-                    let list: Vec<&str> = self.config.providers.keys().map(String::as_str).collect();
-                    let known = if list.is_empty() { "none is configured".into() } else { list.join(", ") };
-                    self.problem(key("provider"), format!("there is no provider '{}' ({known})", deployment.provider));
-                    continue;
-                };
-                let listed = build::list_price(&book, &deployment.provider, provider, &deployment.model);
-                if own.is_none() && !provider.free && listed.is_none() {
-                    let reason = "it has no price, so jobs of this model skip it; add models.….price, \
-                                  or prices_as or free = true to its provider";
-                    self.warning(key("model"), reason);
-                }
-            }
-        }
-        if self.config.models.is_empty() {
-            self.unlisted_providers();
-        }
-    }
-
-    /// Without `[models]` a provider serves what the price table names, which may be nothing.
-    fn unlisted_providers(&mut self) {
-        for (name, provider) in &self.config.providers {
-            if build::served_as(provider).is_none() {
-                let reason =
-                    "it serves nothing: there is no [models], and prices_as names no vendor whose models it has";
-                self.warning(format!("providers.{name}"), reason);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The sections of the configuration file, with their defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use tollgate_policy::routing::Strategy;
 use tollgate_providers::Vendor;
 use tollgate_types::{Class, Limits};
 
@@ -397,10 +398,20 @@ pub struct Key {
 pub struct Model {
     /// The deployments, in the order in which they are tried.
     pub deployments: Vec<Deployment>,
-    /// The most answer tokens that the model can give; for upper bounds.
+    /// How they share the calls: `ordered`, `weighted`, `lowest_cost` or `lowest_latency`.
+    pub routing: Strategy,
+    /// The most answer tokens that the model can give, for upper bounds; what is known of the vendor's model if left out.
     pub output_tokens_max: Option<u64>,
+    /// The most prompt tokens that the model can read; what is known of the vendor's model if left out.
+    pub context_tokens: Option<u64>,
     /// The operator's own price, in US dollars per million tokens, in place of the list price.
     pub price: Option<Price>,
+    /// The models that serve its jobs when none of its deployments answers, in order.
+    pub fallbacks: Vec<String>,
+    /// The models that serve a job whose prompt is too long for it.
+    pub on_context_length: Vec<String>,
+    /// The models that serve a job whose prompt its content policy refuses.
+    pub on_content_policy: Vec<String>,
 }
 
 /// A model at a provider.
@@ -411,6 +422,18 @@ pub struct Deployment {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
+    /// Its part of the calls with `routing = "weighted"`, against the others'; 1 if left out, 0 for a last resort.
+    pub weight: Option<u32>,
+    /// Where it runs; as its provider if left out.
+    pub region: Option<String>,
+    /// What jobs can ask for by `tollgate.tags`.
+    pub tags: BTreeSet<String>,
+    /// As of the model.
+    pub output_tokens_max: Option<u64>,
+    /// As of the model.
+    pub context_tokens: Option<u64>,
+    /// As of the model.
+    pub price: Option<Price>,
     /// The most requests in any sliding minute, over all workers.
     pub requests_per_minute: Option<u32>,
     /// The most tokens in any sliding minute, over all workers.
@@ -439,6 +462,26 @@ pub struct Price {
     pub cache_read: Option<Decimal>,
     /// Prompt tokens written to it; the input price if left out.
     pub cache_write: Option<Decimal>,
+    /// What the vendor's batch service saves, as a part of one.
+    pub batch_discount: Option<Decimal>,
+    /// Other rates for whole requests with long prompts, from the smallest up.
+    pub long_prompts: Vec<LongPrompts>,
     /// What is booked with every cost as the price's version; `override` if left out.
     pub version: Option<String>,
+}
+
+/// The price of a request whose prompt is long, as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LongPrompts {
+    /// It holds for prompts of more tokens than this.
+    pub above_prompt_tokens: u64,
+    /// Prompt tokens.
+    pub input: Option<Decimal>,
+    /// Answer tokens.
+    pub output: Option<Decimal>,
+    /// Prompt tokens read from the provider's cache; this input price if left out.
+    pub cache_read: Option<Decimal>,
+    /// Prompt tokens written to it; this input price if left out.
+    pub cache_write: Option<Decimal>,
 }

@@ -57,6 +57,14 @@ pub fn team(team: &Team, before: Option<&TeamRecord>, after: Option<&TeamRecord>
         let of = |record: &TeamRecord| record.key_limits.get(key).copied().unwrap_or_default();
         diff.limits(&format!("key {key}: "), &of(before), &of(after));
     }
+    let (was, is) = (&before.access, &after.access);
+    let lists = [
+        ("models", &was.models, &is.models),
+        ("providers", &was.providers, &is.providers),
+        ("regions", &was.regions, &is.regions),
+    ];
+    let text = |list: &[String]| if list.is_empty() { "all".to_owned() } else { list.join(", ") };
+    lists.into_iter().for_each(|(what, was, is)| diff.value(&format!("allowed {what}:"), text(was), text(is)));
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }

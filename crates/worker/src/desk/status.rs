@@ -97,7 +97,7 @@ async fn own_reason(waiting: &Waiting, cx: &Context) -> Result<Option<Reason>, R
     if let Some(parking) = park::behind_a_pause(&job.request.model, cx) {
         return Ok(Some(Reason { gate: "paused", message: parking.why }));
     }
-    let Ok(route) = route::route(&job, cx) else { return Ok(None) };
+    let Ok(route) = route::route(&job, &waiting.lane.team, cx) else { return Ok(None) };
     let named = Named::of(&job);
     let scopes = event::scopes(&waiting.lane.team, &named.project, &named.user, &waiting.key);
     let denied = cx.ledger.would_make_wait(scopes, route.bound_of_one).await;

@@ -219,6 +219,7 @@ impl Dispatcher {
     }
 
     fn tell(&self) {
+        self.cx.fleet.measure();
         let now = WorkerStatus {
             running: self.lives.len(),
             lanes: self.board.len(),

@@ -1,6 +1,6 @@
 //! A job line from what the command line says. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ pub(super) struct Wish {
     pub(super) project: Option<String>,
     pub(super) user: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) tags: BTreeSet<String>,
 }
 
 impl Wish {
@@ -42,6 +43,7 @@ impl Wish {
             project: self.project.clone(),
             user: self.user.clone(),
             labels: self.labels.clone(),
+            tags: self.tags.clone(),
         };
         json!({ "method": "POST", "url": job::CHAT_COMPLETIONS, "body": body, "tollgate": options }).to_string().into()
     }
@@ -108,6 +110,7 @@ mod tests {
             project: Some("ranking".into()),
             user: Some("ada".into()),
             labels: [("feature".to_owned(), "summary".to_owned())].into(),
+            tags: ["gpu".to_owned()].into(),
         };
         let job = JobSpec::decode(&wish.line(), 4096).expect("a job");
         assert_eq!((job.request.model.as_str(), job.request.max_tokens), ("fast", Some(7)));
@@ -118,7 +121,7 @@ mod tests {
             (job.options.reply_to, job.options.project, job.options.user),
             (wish.reply_to, wish.project, wish.user)
         );
-        assert_eq!(job.options.labels, wish.labels);
+        assert_eq!((job.options.labels, job.options.tags), (wish.labels, wish.tags));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(value_name = "PROMPT", required_unless_present = "file")]
     prompt: Option<String>,
     /// A file of job lines (an OpenAI batch file); `-` reads standard input. Lines are sent as they are
-    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels"])]
+    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags"])]
     file: Option<PathBuf>,
     /// The team; the connection's user if left out
     #[arg(long, value_name = "TEAM")]
@@ -71,6 +71,9 @@ pub struct Args {
     /// A label for reports; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
+    /// Only deployments with this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     /// Wait for the result and print the answer, or with --output json the whole result line
     #[arg(short, long)]
     wait: bool,
@@ -118,6 +121,7 @@ fn one_line(args: &Args) -> Result<Bytes, Failure> {
         project: args.project.clone(),
         user: args.user.clone(),
         labels: args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect(),
+        tags: args.tags.iter().cloned().collect(),
     };
     let line = wish.line();
     // What the broker would refuse is refused here, where somebody looks.

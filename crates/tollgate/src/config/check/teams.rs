@@ -1,11 +1,11 @@
 //! What teams and everybody together may not be told: weights, limits, budgets.
 
 use tollgate_policy::budget::{BudgetError, Rule, check_budgets};
-use tollgate_queue::directory::WEIGHT_MAX;
+use tollgate_queue::directory::{Access, WEIGHT_MAX};
 use tollgate_types::{Class, Limits, Target, Usd, WhenSpent};
 
-use super::{Checker, build, models};
-use crate::config::sections::{Budget, Config};
+use super::{Checker, build, listed};
+use crate::config::sections::{Budget, Config, Team};
 
 /// How many names of models a message lists.
 const NAMES_SHOWN: usize = 12;
@@ -16,7 +16,7 @@ pub struct Served(Vec<String>);
 impl Served {
     /// As far as the file says; empty if it names no provider at all.
     pub fn by(config: &Config) -> Served {
-        let listed = |provider| build::served_as(provider).into_iter().flat_map(models::of_vendor).map(str::to_owned);
+        let listed = |provider| build::served_as(provider).into_iter().flat_map(listed::of_vendor).map(str::to_owned);
         Served(match config.models.is_empty() {
             true => config.providers.values().flat_map(listed).collect(),
             false => config.models.keys().cloned().collect(),
@@ -75,7 +75,37 @@ impl Checker<'_> {
                 }
                 self.limits(&format!("teams.{name}.keys.{key}"), limits);
             }
+            self.access(&format!("teams.{name}"), team);
             self.budgets(&format!("teams.{name}.budgets"), team.budgets.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// A name that nothing has would lock a team out unseen.
+    fn access(&mut self, at: &str, team: &Team) {
+        let served = Served::by(self.config);
+        for model in team.models.iter().flatten().filter(|model| !model.ends_with('*')) {
+            if let Some(reason) = served.refuses(model) {
+                self.warning(format!("{at}.models"), reason);
+            }
+        }
+        let providers = &self.config.providers;
+        for provider in team.providers.iter().flatten() {
+            if !providers.is_empty() && !providers.contains_key(provider) {
+                let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+                let reason = format!("there is no provider '{provider}'; there are: {}", known.join(", "));
+                self.warning(format!("{at}.providers"), reason);
+            }
+        }
+        let regions = Access { regions: team.regions.clone().unwrap_or_default(), ..Access::default() };
+        let named = self.config.models.values().flat_map(|model| &model.deployments);
+        let of_deployments = named.filter_map(|deployment| deployment.region.as_deref());
+        let of_providers = providers.values().filter_map(|provider| provider.region.as_deref());
+        if !providers.is_empty() && !regions.is_everything() {
+            let mut all = of_deployments.chain(of_providers);
+            if !all.any(|region| regions.region(region)) {
+                let reason = format!("no deployment of this file is in {}", regions.regions.join(" or "));
+                self.warning(format!("{at}.regions"), reason);
+            }
         }
     }
 

@@ -26,6 +26,12 @@ pub struct Team {
     pub budgets: Option<Vec<Budget>>,
     /// How fast its API keys may go, by the key's id; `*` holds for each that is not named.
     pub keys: Option<BTreeMap<String, Limits>>,
+    /// The models that it may use; one that ends in `*` stands for all that begin like it. All if empty.
+    pub models: Option<Vec<String>>,
+    /// The providers that it may be served by; all if empty.
+    pub providers: Option<Vec<String>>,
+    /// The regions that it may be served in, such as `eu`, which holds `eu-central-1` too; all if empty.
+    pub regions: Option<Vec<String>>,
 }
 
 impl Team {

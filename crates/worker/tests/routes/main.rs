@@ -1,0 +1,8 @@
+//! Which deployment serves a job, and the way around each failure.
+
+mod access;
+mod bench;
+mod outages;
+mod slowness;
+mod stand_ins;
+mod waits;
