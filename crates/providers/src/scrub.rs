@@ -1,5 +1,7 @@
 //! Makes a provider's message safe to pass on: one bounded line without keys.
 
+use crate::keys::ApiKey;
+
 /// The most characters of a message that are kept.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -8,13 +10,13 @@ const MASK: &str = "[key]";
 /// Starts of words that are keys, whoever they belong to.
 const KEY_PREFIXES: [&str; 5] = ["sk-", "sk_", "xai-", "gsk_", "AIza"];
 
-/// One line of at most [`MESSAGE_CHARS_MAX`] characters: control characters gone, `key` and all that looks like a key
-/// masked.
-pub(crate) fn scrub(text: &str, key: Option<&str>) -> String {
+/// One line of at most [`MESSAGE_CHARS_MAX`] characters: control characters gone, `keys` and all that looks like a
+/// key masked.
+pub(crate) fn scrub(text: &str, keys: &[ApiKey]) -> String {
     // Controls go first: a key with a control character inside would come together again afterwards.
     let mut line: String = text.chars().filter_map(line_char).collect();
-    if let Some(key) = key.filter(|key| !key.is_empty()) {
-        line = line.replace(key, MASK);
+    for key in keys {
+        line = line.replace(key.expose(), MASK);
     }
     let line = mask_lookalikes(&line);
     match line.char_indices().nth(MESSAGE_CHARS_MAX) {
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn keys_are_masked_wherever_they_stand() {
-        let key = Some("s3cret-t0ken");
+        let key = [ApiKey::new("s3cret-t0ken").expect("a key")];
         for (text, clean) in [
             ("bad key s3cret-t0ken!", "bad key [key]!"),
             ("bad key s3cret\u{0}-t0\u{200b}ken!", "bad key [key]!"),
@@ -87,17 +89,17 @@ mod tests {
             ("nothing to hide: ask-me", "nothing to hide: a[key]"),
             ("first\r\nsecond\x1b[31m", "first  second[31m"),
         ] {
-            assert_eq!(scrub(text, key), clean);
+            assert_eq!(scrub(text, &key), clean);
         }
     }
 
     #[test]
     fn messages_are_cut_after_they_were_masked() {
         let text = format!("{} sk-abcdefgh", "x".repeat(MESSAGE_CHARS_MAX - 4));
-        let clean = scrub(&text, None);
+        let clean = scrub(&text, &[]);
         assert_eq!(clean.chars().count(), MESSAGE_CHARS_MAX);
         assert!(!clean.contains("sk-"), "{clean}");
-        assert_eq!(scrub(&"é".repeat(1000), None).chars().count(), MESSAGE_CHARS_MAX);
-        assert_eq!(scrub(&"é".repeat(MESSAGE_CHARS_MAX), None), "é".repeat(MESSAGE_CHARS_MAX));
+        assert_eq!(scrub(&"é".repeat(1000), &[]).chars().count(), MESSAGE_CHARS_MAX);
+        assert_eq!(scrub(&"é".repeat(MESSAGE_CHARS_MAX), &[]), "é".repeat(MESSAGE_CHARS_MAX));
     }
 }

@@ -222,6 +222,8 @@ fn aborted(started_at: UnixMillis, cx: &Context) -> Called {
         latency: cx.clock.now().since(started_at),
         first_byte: None,
         failed_usage: None,
+        key: String::new(),
+        another_key: false,
     }
 }
 

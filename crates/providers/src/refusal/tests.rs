@@ -3,6 +3,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::keys::ApiKey;
 use FailureKind::{
     Auth, BadResponse, ContentPolicy, ContextLength, InvalidRequest, NotFound, QuotaExhausted, RateLimited, ServerError,
 };
@@ -10,7 +11,8 @@ use FailureKind::{
 fn failure(status: u16, headers: &[(&'static str, &'static str)], body: &str, key: Option<&str>) -> Failure {
     let headers: HeaderMap =
         headers.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
-    refuse(&Refusal { status, headers: &headers, body: body.as_bytes(), key })
+    let keys: Vec<ApiKey> = key.map(|key| ApiKey::new(key).expect("a key")).into_iter().collect();
+    refuse(&Refusal { status, headers: &headers, body: body.as_bytes(), keys: &keys })
 }
 
 fn error(kind: &str, code: &str, message: &str) -> String {
