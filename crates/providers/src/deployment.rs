@@ -9,6 +9,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::keys::{ApiKey, Ring};
+use crate::outbound::Place;
 
 /// The largest answer that is read, in bytes, unless the operator says otherwise: far above any model's longest.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -137,6 +138,9 @@ pub enum DeploymentError {
     /// The base URL carries a query or a fragment.
     #[error("`base_url` carries a query or a fragment; remove it")]
     Query,
+    /// The base URL is that of a cloud's metadata service.
+    #[error("`base_url` is a metadata service, which hands out this machine's credentials; name a provider")]
+    Metadata,
     /// The model has no name.
     #[error("`model` is empty")]
     NoModel,
@@ -210,6 +214,9 @@ fn endpoint(base_url: &str, base_path: &str, path: &str) -> Result<Url, Deployme
     if url.query().is_some() || url.fragment().is_some() {
         return Err(DeploymentError::Query);
     }
+    if Place::of_url(&url) == Place::Metadata {
+        return Err(DeploymentError::Metadata);
+    }
     let base = match url.path().trim_end_matches('/') {
         "" => base_path,
         base => base,
@@ -253,6 +260,7 @@ mod tests {
         assert_eq!(at("https://user:pw@api.openai.com/v1").err(), Some(DeploymentError::UserInfo));
         assert_eq!(at("https://user@api.openai.com/v1").err(), Some(DeploymentError::UserInfo));
         assert_eq!(at("https://api.openai.com/v1?x=1").err(), Some(DeploymentError::Query));
+        assert_eq!(at("http://169.254.169.254/v1").err(), Some(DeploymentError::Metadata));
         let no_model = Deployment::new("p", Vendor::OpenAi, "https://api.openai.com", "", None);
         assert_eq!(no_model.err(), Some(DeploymentError::NoModel));
     }

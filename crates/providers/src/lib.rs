@@ -16,6 +16,7 @@ pub mod http;
 pub mod keys;
 mod neutral;
 mod openai;
+pub mod outbound;
 mod payload;
 mod refusal;
 mod retry_after;

@@ -4,6 +4,7 @@
 
 mod failures;
 mod keys;
+mod outbound;
 mod server;
 
 use std::time::Duration;
