@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use tollgate_providers::Vendor;
+use tollgate_providers::{ApiKey, Ring, Vendor};
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
 use crate::config::sections::Provider;
 use crate::config::{Loaded, build};
 use crate::connect;
-use crate::env::Env;
 
 /// Nobody waits longer for a doctor.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -63,12 +62,16 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
         findings.push(Finding::fail(Area::Configuration, "providers", "none is configured", remedy));
     }
     for (name, provider) in &loaded.config.providers {
-        match build::key(name, provider, &loaded.env) {
-            Ok(key) => {
-                let detail = if key.is_some() { "has a key" } else { "needs no key" };
-                findings.push(Finding::ok(Area::Configuration, "providers.key", format!("{name} {detail}")));
+        match build::ring(name, provider, &loaded.env) {
+            Ok(ring) => {
+                let detail = match ring.len() {
+                    0 => format!("{name} needs no key"),
+                    1 => format!("{name} has a key"),
+                    count => format!("{name} has {count} keys"),
+                };
+                findings.push(Finding::ok(Area::Configuration, "providers.key", detail));
                 if probe {
-                    findings.push(judge::probed(name, list_models(provider, &loaded.env).await));
+                    findings.extend(probed(name, provider, &ring).await);
                 }
             }
             Err(problem) => {
@@ -80,14 +83,27 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
     findings
 }
 
-async fn list_models(provider: &Provider, env: &Env) -> Result<u16, String> {
+/// What the provider says to each key, or to none if it takes none.
+async fn probed(name: &str, provider: &Provider, ring: &Ring) -> Vec<Finding> {
+    let keys = ring.keys();
+    if keys.is_empty() {
+        return vec![judge::probed(name, list_models(provider, None).await)];
+    }
+    let mut findings = Vec::new();
+    for (id, key) in &keys {
+        let who = if keys.len() == 1 { name.to_owned() } else { format!("{name} ({id})") };
+        findings.push(judge::probed(&who, list_models(provider, Some(key)).await));
+    }
+    findings
+}
+
+async fn list_models(provider: &Provider, key: Option<&ApiKey>) -> Result<u16, String> {
     let base = provider.address();
     let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     // As for calls.
     let path = provider.speaks().filter(|_| bare).map_or("", Vendor::base_path);
     let url = format!("{base}{path}/models");
-    let key = build::key_source(provider).resolve(&|name| env.get(name)).map_err(|error| error.to_string())?;
-    let headers = provider.speaks().map(|vendor| vendor.headers(key.as_ref())).unwrap_or_default();
+    let headers = provider.speaks().map(|vendor| vendor.headers(key)).unwrap_or_default();
     let request = client()?.get(url).headers(headers);
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }
