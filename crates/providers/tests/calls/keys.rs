@@ -151,3 +151,22 @@ fn a_key_out_of_use_is_logged_once_and_counted_and_never_shown() {
         assert!(!text.contains(secret) && !metrics.contains(secret), "{text}{metrics}");
     }
 }
+
+#[tokio::test]
+async fn whatever_a_provider_echoes_no_key_of_its_is_published() {
+    let server = Server::http(|seen| {
+        let echo = format!(
+            "{:?} and s3cret-of-another",
+            seen.headers.values().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>()
+        );
+        let body = serde_json::json!({ "error": { "message": echo, "code": echo, "status": echo } });
+        (StatusCode::UNAUTHORIZED, body.to_string()).into_response()
+    })
+    .await;
+    for vendor in Vendor::ALL {
+        let mut to = Deployment::new("lab", vendor, &server.base_url(), "m", None).expect("a deployment");
+        to.keys = ring(&["s3cret-of-ours", "s3cret-of-another"]);
+        let failure = call(&to).await.outcome.expect_err("it is refused");
+        assert!(failure.message.contains("[key]") && !failure.message.contains("s3cret"), "{vendor:?}: {failure}");
+    }
+}
