@@ -13,9 +13,13 @@ use crate::connect;
 /// Nobody waits longer for a doctor.
 const ANSWER: Duration = Duration::from_secs(10);
 
-pub(super) fn client() -> Result<reqwest::Client, String> {
+/// A client that goes where calls go: through the configured proxy, never through one in the environment.
+pub(super) fn client(proxy: Option<&str>) -> Result<reqwest::Client, String> {
     tollgate_providers::install_crypto();
-    reqwest::Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none()).build().map_err(in_words)
+    let builder = reqwest::Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none()).no_proxy();
+    let proxy = proxy.map(reqwest::Proxy::all).transpose().map_err(in_words)?;
+    let builder = proxy.into_iter().fold(builder, reqwest::ClientBuilder::proxy);
+    builder.build().map_err(in_words)
 }
 
 /// An error with its causes and without its URL, which may hold a password.
@@ -71,7 +75,8 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
                 };
                 findings.push(Finding::ok(Area::Configuration, "providers.key", detail));
                 if probe {
-                    findings.extend(probed(name, provider, &ring).await);
+                    let proxy = loaded.config.worker.proxy.as_deref();
+                    findings.extend(probed((name, provider), &ring, proxy).await);
                 }
             }
             Err(problem) => {
@@ -84,26 +89,26 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
 }
 
 /// What the provider says to each key, or to none if it takes none.
-async fn probed(name: &str, provider: &Provider, ring: &Ring) -> Vec<Finding> {
+async fn probed((name, provider): (&str, &Provider), ring: &Ring, proxy: Option<&str>) -> Vec<Finding> {
     let keys = ring.keys();
     if keys.is_empty() {
-        return vec![judge::probed(name, list_models(provider, None).await)];
+        return vec![judge::probed(name, list_models(provider, None, proxy).await)];
     }
     let mut findings = Vec::new();
     for (id, key) in &keys {
         let who = if keys.len() == 1 { name.to_owned() } else { format!("{name} ({id})") };
-        findings.push(judge::probed(&who, list_models(provider, Some(key)).await));
+        findings.push(judge::probed(&who, list_models(provider, Some(key), proxy).await));
     }
     findings
 }
 
-async fn list_models(provider: &Provider, key: Option<&ApiKey>) -> Result<u16, String> {
+async fn list_models(provider: &Provider, key: Option<&ApiKey>, proxy: Option<&str>) -> Result<u16, String> {
     let base = provider.address();
     let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     // As for calls.
     let path = provider.speaks().filter(|_| bare).map_or("", Vendor::base_path);
     let url = format!("{base}{path}/models");
     let headers = provider.speaks().map(|vendor| vendor.headers(key)).unwrap_or_default();
-    let request = client()?.get(url).headers(headers);
+    let request = client(proxy)?.get(url).headers(headers);
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }
