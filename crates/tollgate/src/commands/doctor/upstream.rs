@@ -92,12 +92,12 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
 async fn probed((name, provider): (&str, &Provider), ring: &Ring, proxy: Option<&str>) -> Vec<Finding> {
     let keys = ring.keys();
     if keys.is_empty() {
-        return vec![judge::probed(name, list_models(provider, None, proxy).await)];
+        return vec![judge::probed(name, None, list_models(provider, None, proxy).await)];
     }
     let mut findings = Vec::new();
     for (id, key) in &keys {
-        let who = if keys.len() == 1 { name.to_owned() } else { format!("{name} ({id})") };
-        findings.push(judge::probed(&who, list_models(provider, Some(key), proxy).await));
+        let id = (keys.len() > 1).then_some(id.as_str());
+        findings.push(judge::probed(name, id, list_models(provider, Some(key), proxy).await));
     }
     findings
 }
