@@ -100,7 +100,9 @@ pub(super) async fn run(
         })?;
     let clock = Clock::new(started, deployment, call.deadline_in);
 
-    let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, key, call)).body(body);
+    let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
+    let credential = key.map(|key| adapter.credential.header(key));
+    let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
     let status = response.status();
     seen.first_byte = Some(started.elapsed());
@@ -128,12 +130,11 @@ pub(super) async fn run(
     }
 }
 
-fn headers(deployment: &Deployment, key: Option<&ApiKey>, call: &Call<'_>) -> HeaderMap {
+fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
     let json = HeaderValue::from_static("application/json");
     let mut headers = deployment.headers.clone();
     headers.insert(CONTENT_TYPE, json.clone());
     headers.insert(ACCEPT, json);
-    headers.extend(key.map(|key| deployment.vendor.adapter().credential.header(key)));
     // A trace context that cannot be a header is not worth failing a job for.
     let mut pass_on = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
