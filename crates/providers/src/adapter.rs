@@ -110,6 +110,6 @@ pub(crate) struct Refusal<'a> {
     pub(crate) status: u16,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
-    /// The key that was sent, to mask it.
-    pub(crate) key: Option<&'a str>,
+    /// The provider's keys, to mask them.
+    pub(crate) keys: &'a [ApiKey],
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::keys::ApiKey;
+use crate::keys::{ApiKey, Ring};
+use crate::outbound::Place;
 
 /// The largest answer that is read, in bytes, unless the operator says otherwise: far above any model's longest.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -112,12 +114,13 @@ pub struct Deployment {
     /// Whether job, run and attempt go along as `x-tollgate-…` headers. They are no secret, but no business of a third
     /// party either, so they are off unless the operator owns the provider.
     pub correlation_headers: bool,
+    /// The keys of the provider, which its deployments share.
+    pub keys: Arc<Ring>,
     pub(crate) endpoint: Url,
     /// The model as a JSON string, as it is spliced into bodies.
     pub(crate) model_json: String,
-    /// The vendor's own headers and the one that carries the key.
+    /// The vendor's own headers.
     pub(crate) headers: HeaderMap,
-    pub(crate) key: Option<ApiKey>,
 }
 
 /// Why a deployment cannot be called.
@@ -135,13 +138,16 @@ pub enum DeploymentError {
     /// The base URL carries a query or a fragment.
     #[error("`base_url` carries a query or a fragment; remove it")]
     Query,
+    /// The base URL is that of a cloud's metadata service.
+    #[error("`base_url` is a metadata service, which hands out this machine's credentials; name a provider")]
+    Metadata,
     /// The model has no name.
     #[error("`model` is empty")]
     NoModel,
 }
 
 impl Deployment {
-    /// A deployment with default timeouts and limits and no region.
+    /// A deployment with default timeouts and limits, no region, and one key or none; more go into its `keys`.
     ///
     /// `base_url` is what the vendors' own clients take, such as `https://api.openai.com/v1`; a URL without any path
     /// means the vendor's own, mostly `/v1`. Plain http is accepted, with a warning unless it stays on this machine.
@@ -166,7 +172,8 @@ impl Deployment {
         }
         Ok(Deployment {
             model_json: serde_json::to_string(&model).expect("texts always serialise"),
-            headers: vendor.headers(key.as_ref()),
+            headers: vendor.headers(None),
+            keys: Ring::of_one(&provider, key),
             provider,
             vendor,
             model,
@@ -175,7 +182,6 @@ impl Deployment {
             response_bytes_max: RESPONSE_BYTES_MAX,
             correlation_headers: false,
             endpoint,
-            key,
         })
     }
 
@@ -192,7 +198,7 @@ impl fmt::Debug for Deployment {
             .field("vendor", &self.vendor)
             .field("model", &self.model)
             .field("endpoint", &self.endpoint.as_str())
-            .field("has_key", &self.key.is_some())
+            .field("keys", &self.keys.len())
             .finish_non_exhaustive()
     }
 }
@@ -207,6 +213,9 @@ fn endpoint(base_url: &str, base_path: &str, path: &str) -> Result<Url, Deployme
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(DeploymentError::Query);
+    }
+    if Place::of_url(&url) == Place::Metadata {
+        return Err(DeploymentError::Metadata);
     }
     let base = match url.path().trim_end_matches('/') {
         "" => base_path,
@@ -251,6 +260,7 @@ mod tests {
         assert_eq!(at("https://user:pw@api.openai.com/v1").err(), Some(DeploymentError::UserInfo));
         assert_eq!(at("https://user@api.openai.com/v1").err(), Some(DeploymentError::UserInfo));
         assert_eq!(at("https://api.openai.com/v1?x=1").err(), Some(DeploymentError::Query));
+        assert_eq!(at("http://169.254.169.254/v1").err(), Some(DeploymentError::Metadata));
         let no_model = Deployment::new("p", Vendor::OpenAi, "https://api.openai.com", "", None);
         assert_eq!(no_model.err(), Some(DeploymentError::NoModel));
     }
@@ -260,7 +270,7 @@ mod tests {
         let key = ApiKey::new("sk-very-secret").expect("a key");
         let deployment = Deployment::new("p", Vendor::OpenAi, "https://api.openai.com", "m", Some(key)).expect("valid");
         let shown = format!("{deployment:?}");
-        assert!(!shown.contains("secret") && shown.contains("has_key: true"), "{shown}");
+        assert!(!shown.contains("secret") && shown.contains("keys: 1"), "{shown}");
     }
 
     #[test]

@@ -96,6 +96,12 @@ pub struct Called {
     pub first_byte: Option<Duration>,
     /// What a failed call used, where the provider answered, billed and said so, and the answer is unusable.
     pub failed_usage: Option<Usage>,
+    /// The id of the key that was sent; empty if none was.
+    pub key: String,
+    /// Whether the call failed for its key ([`FailureKind::Auth`](tollgate_types::FailureKind::Auth) or
+    /// [`QuotaExhausted`](tollgate_types::FailureKind::QuotaExhausted)), and the same call can be made at once with
+    /// another key of the provider.
+    pub another_key: bool,
 }
 
 /// A usable answer.
@@ -155,15 +161,26 @@ impl Caller {
 
     /// Sends one request and reads the whole answer.
     ///
-    /// Never retries. The call ends at the earliest of the deployment's timeouts and the deadline. An answer without
+    /// Never retries. A key that it fails for is out of use from then on; without any usable key nothing is sent, and the
+    /// failure says when the first comes back. The call ends at the earliest of the deployment's timeouts and the deadline. An answer without
     /// credible usage is counted here, after its latency was taken.
     ///
     /// Cancel safety: dropping the future closes the connection of an unfinished call; the provider may have worked
     /// and may bill.
     pub async fn call(&self, deployment: &Deployment, call: &Call<'_>) -> Called {
         let started = Instant::now();
+        let (keys, model) = (&deployment.keys, deployment.model.as_str());
         let mut seen = exchange::Seen::default();
-        let outcome = exchange::run(&self.client, deployment, call, started, &mut seen).await;
+        let (outcome, key, another_key) = match keys.pick(model, started) {
+            Ok(picked) => {
+                let key = picked.as_ref().map(|picked| &picked.key);
+                let outcome = exchange::run(&self.client, (deployment, key), call, started, &mut seen).await;
+                let now = Instant::now();
+                let another = picked.as_ref().map(|picked| keys.learn(picked, model, outcome.as_ref().err(), now));
+                (outcome, picked.map(|picked| picked.id), another.unwrap_or(false))
+            }
+            Err(unusable) => (Err(keys.refusal(&unusable, started)), None, false),
+        };
         let latency = seen.end.unwrap_or_else(Instant::now) - started;
         tracing::debug!(
             provider = deployment.provider,
@@ -180,6 +197,8 @@ impl Caller {
             latency,
             first_byte: seen.first_byte,
             failed_usage: seen.failed_usage,
+            key: key.unwrap_or_default(),
+            another_key,
         }
     }
 }

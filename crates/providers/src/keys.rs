@@ -1,24 +1,26 @@
-//! The providers' keys: where they come from, and a type that does not show them.
+//! The providers' keys: where they come from, which of them is used, and a type that does not show them.
+//!
+//! A provider has a [`Ring`] of keys that all its deployments share. A key that the provider refuses, or whose quota is
+//! spent, is out of use for a while, and the others go on.
 
-use std::io::Read as _;
+mod command;
+mod pool;
+mod ring;
+mod source;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use ring::{Reload, Ring};
+pub use source::KeySource;
+
+pub(crate) use pool::{Picked, Unusable, Why};
+
 /// The longest key, in bytes; longer than any vendor's, also when it is a signed token.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
-
-/// Where a provider's key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// An environment variable.
-    Env(String),
-    /// A file that holds the key and nothing else; a final line break does not count.
-    File(PathBuf),
-    /// The provider takes none.
-    None,
-}
 
 /// Why there is no usable key. Nothing here repeats the key.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,30 @@ pub enum KeyError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The command cannot be started or waited for.
+    #[error("the key command `{program}` cannot be run")]
+    Command {
+        /// The program, without its arguments, which may hold a secret.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The command ran, and said by its status that it has no key.
+    #[error("the key command `{program}` ended with {status}")]
+    Failed {
+        /// The program, without its arguments.
+        program: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// The command took too long and was killed, with what it had started.
+    #[error("the key command `{program}` did not end within {} s", limit.as_secs())]
+    TooSlow {
+        /// The program, without its arguments.
+        program: String,
+        /// How long it may take.
+        limit: Duration,
     },
     /// What was found is empty, too long, or not one word of printable ASCII.
     #[error("the key in {place} is not one word of 1 to {KEY_BYTES_MAX} printable ASCII characters")]
@@ -73,70 +99,5 @@ impl ApiKey {
         let mut value = HeaderValue::from_str(text.expose_secret()).expect("keys are printable ASCII");
         value.set_sensitive(true);
         value
-    }
-}
-
-impl KeySource {
-    /// Finds the key. `env` looks up an environment variable; a file is read here.
-    ///
-    /// # Errors
-    /// Returns where no usable key was found, and why.
-    pub fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<ApiKey>, KeyError> {
-        match self {
-            KeySource::None => Ok(None),
-            KeySource::Env(name) => {
-                let text = env(name).map(SecretString::from).ok_or_else(|| KeyError::NotSet(name.clone()))?;
-                ApiKey::found(text.expose_secret(), &format!("the environment variable `{name}`")).map(Some)
-            }
-            KeySource::File(path) => {
-                let unreadable = |source| KeyError::File { path: path.clone(), source };
-                let file = std::fs::File::open(path).map_err(unreadable)?;
-                let mut text = String::new();
-                // One byte more than a key may have, so that a longer file is refused and not cut.
-                file.take(KEY_BYTES_MAX as u64 + 3).read_to_string(&mut text).map_err(unreadable)?;
-                let text = SecretString::from(text);
-                ApiKey::found(text.expose_secret(), &format!("the file {}", path.display())).map(Some)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn env(name: &str) -> Option<String> {
-        match name {
-            "GOOD" => Some("sk-good".into()),
-            "TWO" => Some("sk-one sk-two".into()),
-            "EMPTY" => Some(" \n".into()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn keys_come_from_the_environment_or_a_file() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("key");
-        std::fs::write(&path, "sk-file\r\n").expect("it can be written");
-        let key = |source: KeySource| source.resolve(&env).expect("it resolves").map(|key| key.expose().to_owned());
-        assert_eq!(key(KeySource::None), None);
-        assert_eq!(key(KeySource::Env("GOOD".into())).as_deref(), Some("sk-good"));
-        assert_eq!(key(KeySource::File(path)).as_deref(), Some("sk-file"));
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused_without_repeating_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let long = dir.path().join("long");
-        std::fs::write(&long, "k".repeat(KEY_BYTES_MAX + 10)).expect("it can be written");
-        let error = |source: KeySource| source.resolve(&env).err().expect("it is refused");
-        assert!(matches!(error(KeySource::Env("UNSET".into())), KeyError::NotSet(name) if name == "UNSET"));
-        assert!(matches!(error(KeySource::File(dir.path().join("none"))), KeyError::File { .. }));
-        for source in [KeySource::Env("TWO".into()), KeySource::Env("EMPTY".into()), KeySource::File(long)] {
-            let error = error(source);
-            assert!(matches!(error, KeyError::Malformed { .. }), "{error}");
-            assert!(!error.to_string().contains("sk-"), "{error}");
-        }
     }
 }

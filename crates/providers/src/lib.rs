@@ -2,7 +2,7 @@
 //!
 //! Start with [`http`]: a [`Caller`] sends one [`Call`] to one [`Deployment`] and returns what was [`Called`]. What is
 //! particular to a vendor's wire format lives in that vendor's directory (`openai`, `anthropic`, `gemini`), behind one match in `adapter`.
-//! [`tokens`] counts text where a provider does not, [`keys`] finds the keys.
+//! [`tokens`] counts text where a provider does not, [`keys`] finds the keys and says which is used.
 //!
 //! Deliberately absent: retries, order, prices and budgets (they are decisions, and live in `policy`); the environment
 //! (the binary reads it and passes a function); any logging of prompts, answers, keys or failure messages.
@@ -16,6 +16,7 @@ pub mod http;
 pub mod keys;
 mod neutral;
 mod openai;
+pub mod outbound;
 mod payload;
 mod refusal;
 mod retry_after;
@@ -25,4 +26,4 @@ mod usage;
 
 pub use deployment::{Deployment, DeploymentError, Timeouts, Vendor};
 pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, Usage, install_crypto};
-pub use keys::{ApiKey, KeyError, KeySource};
+pub use keys::{ApiKey, KeyError, KeySource, Reload, Ring};

@@ -83,7 +83,7 @@ pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
         (None, None) if kind == FailureKind::BadResponse => format!("HTTP {status}: a redirect, which is not followed"),
         (None, None) => format!("HTTP {status} without a readable error"),
     };
-    let message = scrub(&message, refusal.key);
+    let message = scrub(&message, refusal.keys);
     Failure { kind, http_status: Some(status), retry_after, billed: billed(status), message }
 }
 

@@ -15,6 +15,7 @@ pub mod config;
 pub mod connect;
 pub mod env;
 pub mod exit;
+pub mod keys;
 pub mod live;
 pub mod output;
 pub mod serve;

@@ -23,7 +23,8 @@ use crate::alerts;
 use crate::config::{Loaded, Refused, build};
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
-use crate::signals::Signals;
+use crate::keys;
+use crate::signals::{Hangups, Signals};
 use crate::supervisor::{Ended, Supervisor};
 use crate::telemetry;
 use crate::webhook::webhook;
@@ -79,6 +80,7 @@ const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=D
 /// What is wrong with the configuration, or what ended by itself.
 pub async fn serve(loaded: &Loaded, roles: &[Role]) -> Outcome {
     let mut signals = Signals::listen()?;
+    let hangups = Hangups::listen()?;
     let metrics = telemetry::install_recorder()?;
     // Everything that can be wrong without any server is found before the first one is asked.
     let plan = Plan::new(loaded, roles)?;
@@ -87,6 +89,7 @@ pub async fn serve(loaded: &Loaded, roles: &[Role]) -> Outcome {
     broker.readiness.because("starting", "not connected to nats yet");
     // Probes come first, because whoever starts us wants to know why we are not ready.
     broker.observe(loaded, roles, metrics).await?;
+    broker.keep_keys(hangups);
     tracing::info!(version = VERSION, name = broker.plan.name, ?roles, "starting");
     let connection = tokio::select! {
         connection = broker.start() => connection?,
@@ -124,6 +127,8 @@ struct Plan {
     loaded: Loaded,
     name: String,
     worker: Option<(Routes, Caller)>,
+    /// The keys of all providers, if there is a worker that uses them.
+    keys: build::Rings,
     sink: Option<tollgate_usage::Store>,
     settler: bool,
     crash: CrashPlan,
@@ -134,9 +139,11 @@ struct Plan {
 impl Plan {
     fn new(loaded: &Loaded, roles: &[Role]) -> Result<Self, Failure> {
         let config = &loaded.config;
+        let refused = |problems| Refused { path: loaded.path.clone(), problems };
+        let keys = roles.contains(&Role::Worker).then(|| build::rings(config, &loaded.env)).transpose();
+        let keys = keys.map_err(refused)?.unwrap_or_default();
         let worker = roles.contains(&Role::Worker).then(|| {
-            let refused = |problems| Refused { path: loaded.path.clone(), problems };
-            let routes = build::routes(config, &loaded.env).map_err(refused)?;
+            let routes = build::routes_with(config, &keys).map_err(refused)?;
             let no_caller = |error| Failure::new(Code::Usage, "providers cannot be called").because(&error);
             Ok::<_, Failure>((routes, Caller::new(&build::caller(config)).map_err(no_caller)?))
         });
@@ -155,6 +162,7 @@ impl Plan {
             crash,
             clock_wrong_by,
             worker: worker.transpose()?,
+            keys,
             sink: sink.transpose()?,
             settler: roles.contains(&Role::Settler),
         })
@@ -202,6 +210,11 @@ impl Broker {
             Ok(())
         });
         Ok(())
+    }
+
+    fn keep_keys(&mut self, hangups: Hangups) {
+        let rings = std::mem::take(&mut self.plan.keys).into_values().collect();
+        self.supervisor.spawn("keys", |stop| keys::keep_fresh(rings, hangups, keys::LOOK_EVERY, stop));
     }
 
     /// Starts what the roles ask for, trying for as long as a server is away.
@@ -354,6 +367,7 @@ impl Broker {
         self.readiness.because("draining", "a stop was asked for");
         // Before the sink, which then finds the last results in the log.
         self.supervisor.stop("worker", config.worker.drain.0 + HAND_BACK).await;
+        self.supervisor.stop("keys", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;

@@ -1,4 +1,4 @@
-//! The signals that ask a process to stop.
+//! The signals that ask a process to stop, or to read its keys again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,8 +16,6 @@ impl Signals {
     /// # Errors
     /// Returns that the system refuses.
     pub fn listen() -> Result<Self, Failure> {
-        let on =
-            |kind| signal(kind).map_err(|error| Failure::new(Code::Failed, "cannot listen to signals").because(&error));
         Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
@@ -28,4 +26,26 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// SIGHUP, from the moment it is made: it no longer kills the process.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Returns that the system refuses.
+    pub fn listen() -> Result<Self, Failure> {
+        on(SignalKind::hangup()).map(Hangups)
+    }
+
+    /// Waits for the next one; several that come meanwhile are one. Cancel safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Code::Failed, "cannot listen to signals").because(&error))
 }

@@ -61,8 +61,9 @@ enum Stop {
 
 /// No slot is kept longer than this for a permit, a provider's hint, or a deployment that takes calls again.
 const WAIT_IN_SLOT: Duration = Duration::from_secs(5);
-/// A deployment without any key that works is looked at again after this, if nobody knows better.
-const NO_KEY: Duration = Duration::from_secs(60);
+/// A deployment without any key that works is looked at again after this: its keys know better whether one may be tried,
+/// and may have been changed meanwhile.
+const NO_KEY: Duration = Duration::from_secs(15);
 /// A job that may not be tried again now, because too many are, waits so long, and up to as long again by chance.
 const TOO_MANY_TRIES: Duration = Duration::from_secs(1);
 /// A job that waits for a time and not behind a gate waits at least so long.
@@ -135,8 +136,8 @@ async fn made(
         return Ok(());
     }
     // Before the wish is heeded: a short one is waited for in the slot.
-    let tried = trip.tried(held, at, &failure, false);
-    heed(&failure, &priced, trip);
+    let tried = trip.tried(held, at, &failure, called.another_key);
+    heed(&failure, &priced, called.another_key, trip);
     if !sent && failure.kind != FailureKind::Unsupported {
         // Nobody was asked: the deployment has no key that works, and is out until it has one.
         return Ok(());
@@ -159,13 +160,13 @@ async fn made(
     Ok(())
 }
 
-/// Leaves alone who asked for it, or has no key left. A key that may not do this one thing (403) may do others.
-fn heed(failure: &Failure, priced: &Priced, trip: &Trip<'_>) {
+/// Leaves alone who asked for it, or has no key left.
+fn heed(failure: &Failure, priced: &Priced, another_key: bool, trip: &Trip<'_>) {
     let cx = trip.cx;
     match failure.kind {
-        FailureKind::Auth if failure.http_status == Some(403) => {}
+        FailureKind::Auth | FailureKind::QuotaExhausted if another_key => {}
         FailureKind::Auth | FailureKind::QuotaExhausted => {
-            cx.fleet.shut_here(priced, failure.retry_after.unwrap_or(NO_KEY).min(cx.config.limits.retry_after_max));
+            cx.fleet.shut_here(priced, failure.retry_after.unwrap_or(NO_KEY).min(NO_KEY));
         }
         kind if failure::is_an_outage(kind) => {
             if let Some(hint) = failure.retry_after.filter(|hint| !hint.is_zero()) {
@@ -230,6 +231,8 @@ fn aborted(started_at: UnixMillis, cx: &Context) -> Called {
         latency: cx.clock.now().since(started_at),
         first_byte: None,
         failed_usage: None,
+        key: String::new(),
+        another_key: false,
     }
 }
 

@@ -58,7 +58,7 @@ mod tests {
 
     fn refused(status: u16, body: &Value) -> Failure {
         let text = body.to_string();
-        refuse(&Refusal { status, headers: &HeaderMap::new(), body: text.as_bytes(), key: None })
+        refuse(&Refusal { status, headers: &HeaderMap::new(), body: text.as_bytes(), keys: &[] })
     }
 
     fn limited(details: Value) -> Failure {

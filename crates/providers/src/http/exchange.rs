@@ -79,7 +79,7 @@ impl Clock {
 
 pub(super) async fn run(
     client: &Client,
-    deployment: &Deployment,
+    (deployment, key): (&Deployment, Option<&ApiKey>),
     call: &Call<'_>,
     started: Instant,
     seen: &mut Seen,
@@ -95,12 +95,14 @@ pub(super) async fn run(
             }
             Unsendable::Unsupported(what) => {
                 let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
-                failure(FailureKind::Unsupported, Billed::No, &scrub(&message, None))
+                failure(FailureKind::Unsupported, Billed::No, &scrub(&message, &[]))
             }
         })?;
     let clock = Clock::new(started, deployment, call.deadline_in);
 
     let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
+    let credential = key.map(|key| adapter.credential.header(key));
+    let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
     let status = response.status();
     seen.first_byte = Some(started.elapsed());
@@ -108,7 +110,7 @@ pub(super) async fn run(
     seen.request_id = request_id(response.headers());
 
     if !status.is_success() {
-        let failure = refused(adapter, deployment, &clock, response).await;
+        let failure = refused(adapter, (deployment, key), &clock, response).await;
         seen.end = Some(Instant::now());
         return Err(failure);
     }
@@ -122,7 +124,7 @@ pub(super) async fn run(
         Ok(read) => Ok(answer(read, adapter, deployment, call, status.as_u16()).await),
         Err(Unusable { message, reported }) => {
             seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, raw: reported.raw });
-            let message = scrub(&message, deployment.key.as_ref().map(ApiKey::expose));
+            let message = scrub(&message, &deployment.keys.secrets(key));
             Err(at_status(failure(FailureKind::BadResponse, Billed::Maybe, &message)))
         }
     }
@@ -176,7 +178,7 @@ fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    failure(kind, billed, &scrub(&message, deployment.key.as_ref().map(ApiKey::expose)))
+    failure(kind, billed, &scrub(&message, &deployment.keys.secrets(None)))
 }
 
 /// Whether the body came and cannot be decompressed. reqwest calls a broken connection a decoding error too, so only the
@@ -200,7 +202,12 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// A refusal. Its status counts even if its body breaks off, is too long, or takes too long.
-async fn refused(adapter: &Adapter, deployment: &Deployment, clock: &Clock, mut response: Response) -> Failure {
+async fn refused(
+    adapter: &Adapter,
+    (deployment, key): (&Deployment, Option<&ApiKey>),
+    clock: &Clock,
+    mut response: Response,
+) -> Failure {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
@@ -214,8 +221,8 @@ async fn refused(adapter: &Adapter, deployment: &Deployment, clock: &Clock, mut 
     };
     // What came before the time was over is judged all the same.
     let _ = timeout_at(clock.end().0.min(Instant::now() + ERROR_BODY_WAIT), read).await;
-    let key = deployment.key.as_ref().map(ApiKey::expose);
-    (adapter.refuse)(&Refusal { status, headers: &headers, body: &body, key })
+    let keys = &deployment.keys.secrets(key);
+    (adapter.refuse)(&Refusal { status, headers: &headers, body: &body, keys })
 }
 
 /// The whole body, counted as it comes out of decompression, so that a small body cannot become a large one unseen.

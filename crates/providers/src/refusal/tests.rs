@@ -3,6 +3,8 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::deployment::Vendor;
+use crate::keys::ApiKey;
 use FailureKind::{
     Auth, BadResponse, ContentPolicy, ContextLength, InvalidRequest, NotAgain, NotFound, QuotaExhausted, RateLimited,
     ServerError,
@@ -11,7 +13,8 @@ use FailureKind::{
 fn failure(status: u16, headers: &[(&'static str, &'static str)], body: &str, key: Option<&str>) -> Failure {
     let headers: HeaderMap =
         headers.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
-    refuse(&Refusal { status, headers: &headers, body: body.as_bytes(), key })
+    let keys: Vec<ApiKey> = key.map(|key| ApiKey::new(key).expect("a key")).into_iter().collect();
+    refuse(&Refusal { status, headers: &headers, body: body.as_bytes(), keys: &keys })
 }
 
 fn error(kind: &str, code: &str, message: &str) -> String {
@@ -137,5 +140,50 @@ fn only_a_gateway_that_stopped_waiting_leaves_the_bill_open() {
     }
     for status in [302, 400, 401, 404, 429, 500, 503, 529] {
         assert_eq!(failure(status, &[], "", None).billed, Billed::No, "{status}");
+    }
+}
+
+/// What each vendor says to a key that it does not take, with the whole key where it quotes one, as gateways in front of
+/// them and older versions do.
+#[test]
+fn no_vendors_error_shows_a_key() {
+    let ours = "sk-proj-Ab12_cd";
+    for (vendor, status, body) in [
+        (
+            Vendor::OpenAi,
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: <KEY>. You can find your API key at https://platform.openai.com/account/api-keys.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+        ),
+        (
+            Vendor::OpenAi,
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: sk-proj-********cd.","code":"invalid_api_key"}}"#,
+        ),
+        (Vendor::OpenAi, 401, r#"{"error":"Invalid token <KEY>","code":"<KEY>"}"#),
+        (Vendor::OpenAi, 401, r#"{"object":"error","message":"Unauthorized: <KEY>","type":"<KEY>"}"#),
+        (Vendor::OpenAi, 401, r#"{"detail":[{"msg":"Authorization: Bearer <KEY>"}]}"#),
+        (
+            Vendor::Anthropic,
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key: <KEY>"},"request_id":"req_1"}"#,
+        ),
+        (
+            Vendor::Gemini,
+            400,
+            r#"{"error":{"code":400,"message":"API key <KEY> not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","metadata":{"key":"<KEY>"}}]}}"#,
+        ),
+    ] {
+        for key in [ours, "0123456789abcdef0123456789abcdef"] {
+            let body = body.replace("<KEY>", key);
+            let keys = [ApiKey::new(key).expect("a key")];
+            let headers = HeaderMap::new();
+            let failure =
+                (vendor.adapter().refuse)(&Refusal { status, headers: &headers, body: body.as_bytes(), keys: &keys });
+            assert_eq!(failure.kind, Auth, "{body}");
+            assert!(failure.message.contains("[key]"), "{}", failure.message);
+            for part in [key, "********cd", "0123456789", "Ab12"] {
+                assert!(!failure.message.contains(part), "{}", failure.message);
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod failures;
+mod keys;
+mod outbound;
 mod server;
 
 use std::time::Duration;
@@ -255,27 +257,44 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test]
-async fn neither_prompt_nor_answer_nor_key_nor_message_is_logged() {
-    let log = Log::default();
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic under the lock").clone()).expect("UTF-8")
+    }
+}
+
+/// Runs the same twice, and keeps what the second run logs.
+///
+/// Another test that passes a log line for the first time while the log is set up can switch the line off for all, so
+/// the lines are passed once before.
+async fn logged(log: &Log, run: impl AsyncFn()) {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let _guard = tracing::subscriber::set_default(subscriber);
+    run().await;
+    tracing::callsite::rebuild_interest_cache();
+    log.0.lock().expect("no panic under the lock").clear();
+    run().await;
+}
+
+#[tokio::test]
+async fn neither_prompt_nor_answer_nor_key_nor_message_is_logged() {
+    let log = Log::default();
     let server = Server::http(|seen| {
         let echo = String::from_utf8_lossy(&seen.body).replace('"', "'");
         (StatusCode::BAD_REQUEST, format!(r#"{{"error":{{"message":"what is {echo} with {KEY}?"}}}}"#)).into_response()
     })
     .await;
-    // Another test that passes a log line for the first time while the log is set up can switch the line off for all.
-    failure_of(&deployment(&server.base_url())).await;
-    tracing::callsite::rebuild_interest_cache();
-    let failure = failure_of(&deployment(&server.base_url())).await;
-    drop(guard);
-    assert!(failure.message.contains("xylotomous") && !failure.message.contains(KEY), "{}", failure.message);
-    let log = String::from_utf8(log.0.lock().expect("no panic under the lock").clone()).expect("UTF-8");
+    let run = async || {
+        let failure = failure_of(&deployment(&server.base_url())).await;
+        assert!(failure.message.contains("xylotomous") && !failure.message.contains(KEY), "{}", failure.message);
+    };
+    logged(&log, run).await;
+    let log = log.text();
     assert!(log.contains("called a provider"), "{log}");
     for secret in ["xylotomous", KEY, "what is"] {
         assert!(!log.contains(secret), "{log}");

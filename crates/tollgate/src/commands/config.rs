@@ -70,7 +70,7 @@ fn check(cx: &Cx) -> Outcome {
     for warning in &loaded.warnings {
         output::say(format_args!("warning: {warning}"));
     }
-    let keys = loaded.config.providers.iter().filter_map(|(name, provider)| build::key(name, provider, &cx.env).err());
+    let keys = loaded.config.providers.iter().filter_map(|(name, provider)| build::ring(name, provider, &cx.env).err());
     let missing: Vec<String> = keys.map(|problem| format!("  {problem}")).collect();
     if !missing.is_empty() {
         return Err(Failure::new(Code::Usage, format!("{} key(s) are missing\n{}", missing.len(), missing.join("\n"))));

@@ -1,10 +1,13 @@
 //! What becomes of the configuration: the typed configs of the crates below.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
 use tollgate_policy::catalogue::Catalogue;
 use tollgate_policy::failure;
 use tollgate_policy::price::{Price as Rates, PriceBook, PriceError, PriceSpec, TierSpec};
-use tollgate_providers::keys::{ApiKey, KeySource};
-use tollgate_providers::{CallerOptions, Deployment, Timeouts, Vendor};
+use tollgate_providers::{CallerOptions, Deployment, KeySource, Ring, Timeouts, Vendor};
 use tollgate_queue::streams::Limits;
 use tollgate_queue::{LaneConfig, NatsConfig};
 use tollgate_settler::SettlerConfig;
@@ -182,13 +185,13 @@ fn tier(long: &sections::LongPrompts) -> TierSpec {
     }
 }
 
-/// One deployment.
+/// One deployment, without its keys.
 ///
 /// # Errors
 /// Returns what is wrong with the provider, in words.
-pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<ApiKey>) -> Result<Deployment, String> {
+pub fn deployment_of(name: &str, provider: &Provider, model: &str) -> Result<Deployment, String> {
     let vendor: Vendor = provider.vendor.parse()?;
-    let deployment = Deployment::new(name, vendor, provider.address(), model, key);
+    let deployment = Deployment::new(name, vendor, provider.address(), model, None);
     let mut deployment = deployment.map_err(|error| error.to_string())?;
     deployment.region = provider.region.clone().unwrap_or_default();
     deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
@@ -196,61 +199,79 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<A
     Ok(deployment)
 }
 
-/// Where a provider's key comes from: what the file says, else for a vendor's own address the variable that its own
-/// clients read.
-pub fn key_source(provider: &Provider) -> KeySource {
-    match &provider.key {
-        Some(Key { env: Some(name), .. }) => KeySource::Env(name.clone()),
-        Some(Key { file: Some(path), .. }) => KeySource::File(path.clone()),
-        _ => match provider.is_the_vendor_itself() {
-            Some(vendor) => KeySource::Env(vendor.key_variable().into()),
-            None => KeySource::None,
-        },
+/// Where a provider's keys come from, each with its id: what the file says, else for a vendor's own address the variable
+/// that its own clients read.
+pub fn key_sources(provider: &Provider) -> Vec<(String, KeySource)> {
+    let said = provider.key.iter().chain(&provider.keys);
+    let id = |at: usize, key: &Key| key.name.clone().unwrap_or_else(|| format!("key-{}", at + 1));
+    let said = said.enumerate().filter_map(|(at, key)| Some((id(at, key), key.source()?)));
+    let sources: Vec<(String, KeySource)> = said.collect();
+    match provider.is_the_vendor_itself() {
+        Some(vendor) if sources.is_empty() => {
+            vec![(id(0, &Key::default()), KeySource::Env(vendor.key_variable().into()))]
+        }
+        _ => sources,
     }
 }
 
-/// A provider's key.
+/// A provider's keys. Blocks while files are read and commands run.
 ///
 /// # Errors
 /// Returns where no usable key was found.
-pub fn key(name: &str, provider: &Provider, env: &Env) -> Result<Option<ApiKey>, Problem> {
-    key_source(provider).resolve(&|name| env.get(name)).map_err(|error| {
+pub fn ring(name: &str, provider: &Provider, env: &Env) -> Result<Arc<Ring>, Problem> {
+    let sources = key_sources(provider);
+    let ids: Vec<String> = sources.iter().map(|(id, _)| id.clone()).collect();
+    Ring::open(name, sources, &|name| env.get(name), Instant::now()).map_err(|(id, error)| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        Problem { key: format!("providers.{name}.key"), origin: Origin::Default, reason: format!("{error}{source}") }
+        let at = ids.iter().position(|of| *of == id).filter(|_| !provider.keys.is_empty());
+        let key = at.map_or_else(|| format!("providers.{name}.key"), |at| format!("providers.{name}.keys.{at}"));
+        Problem { key, origin: Origin::Default, reason: format!("{error}{source}") }
     })
 }
 
-/// Which deployments serve what.
+/// The keys of every provider, by its name.
+pub type Rings = BTreeMap<String, Arc<Ring>>;
+
+/// Finds the keys of every provider. Blocks while files are read and commands run.
 ///
 /// # Errors
-/// Returns every provider whose key is missing, or that there is no provider at all.
-pub fn routes(config: &Config, env: &Env) -> Result<Routes, Vec<Problem>> {
+/// Returns every provider whose keys are missing.
+pub fn rings(config: &Config, env: &Env) -> Result<Rings, Vec<Problem>> {
     let mut problems = Vec::new();
-    let mut keys = std::collections::BTreeMap::new();
+    let mut rings = Rings::new();
     for (name, provider) in &config.providers {
-        match key(name, provider, env) {
-            Ok(key) => drop(keys.insert(name.as_str(), key)),
+        match ring(name, provider, env) {
+            Ok(ring) => drop(rings.insert(name.clone(), ring)),
             Err(problem) => problems.push(problem),
         }
     }
+    if problems.is_empty() { Ok(rings) } else { Err(problems) }
+}
+
+/// Which deployments serve what, with the keys that are found now.
+///
+/// # Errors
+/// Returns every provider whose keys are missing, or that there is no provider at all.
+pub fn routes(config: &Config, env: &Env) -> Result<Routes, Vec<Problem>> {
+    routes_with(config, &rings(config, env)?)
+}
+
+/// Which deployments serve what, with these keys.
+///
+/// # Errors
+/// Returns that there is no provider at all.
+pub fn routes_with(config: &Config, rings: &Rings) -> Result<Routes, Vec<Problem>> {
     if config.providers.is_empty() {
         let reason = "no provider is configured; `[providers.openai]` alone is enough with OPENAI_API_KEY set";
-        problems.push(Problem { key: "providers".into(), origin: Origin::Default, reason: reason.into() });
+        return Err(vec![Problem { key: "providers".into(), origin: Origin::Default, reason: reason.into() }]);
     }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(with_keys(config, keys))
+    Ok(served(config, rings))
 }
 
-/// Which deployments serve what, for looking at: nothing can be called.
-pub fn without_keys(config: &Config) -> Routes {
-    with_keys(config, Default::default())
-}
-
-fn with_keys(config: &Config, keys: std::collections::BTreeMap<&str, Option<ApiKey>>) -> Routes {
+/// Which deployments serve what; without rings it is for looking at, and nothing can be called.
+pub fn served(config: &Config, rings: &Rings) -> Routes {
     let (book, catalogue) = (price_book(), catalogue());
-    let mut build = Build { config, keys, book, catalogue, routes: Routes::default() };
+    let mut build = Build { config, rings, book, catalogue, routes: Routes::default() };
     if config.models.is_empty() {
         build.every_listed_model()
     } else {
@@ -261,7 +282,7 @@ fn with_keys(config: &Config, keys: std::collections::BTreeMap<&str, Option<ApiK
 
 struct Build<'a> {
     config: &'a Config,
-    keys: std::collections::BTreeMap<&'a str, Option<ApiKey>>,
+    rings: &'a Rings,
     book: PriceBook,
     catalogue: Catalogue,
     routes: Routes,
@@ -300,8 +321,10 @@ impl Build<'_> {
         let own = own.map(|own| price(own).expect("checked when it was loaded"));
         let free = provider.free.then(Rates::free);
         let rates = own.or(free).or_else(|| list_price(&self.book, name, provider, model));
-        let key = self.keys.get(name).cloned().flatten();
-        let mut deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
+        let mut deployment = deployment_of(name, provider, model).expect("checked when it was loaded");
+        if let Some(ring) = self.rings.get(name) {
+            deployment.keys = ring.clone();
+        }
         if let Some(region) = &served.region {
             deployment.region.clone_from(region);
         }

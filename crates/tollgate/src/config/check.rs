@@ -6,10 +6,11 @@ use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
 use super::models as listed;
-use super::sections::{Config, Key};
+use super::sections::Config;
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
+mod keys;
 mod models;
 mod teams;
 
@@ -207,7 +208,7 @@ impl Checker<'_> {
         let known = listed::vendors();
         for (name, provider) in &self.config.providers {
             let key = |field: &str| format!("providers.{name}.{field}");
-            if let Err(error) = build::deployment_of(name, provider, "model", None) {
+            if let Err(error) = build::deployment_of(name, provider, "model") {
                 let field =
                     if provider.vendor.parse::<tollgate_providers::Vendor>().is_err() { "vendor" } else { "base_url" };
                 self.problem(key(field), error);
@@ -219,9 +220,8 @@ impl Checker<'_> {
                     format!("there are no prices of '{vendor}'; there are: {}", list.join(", ")),
                 );
             }
-            if provider.key.as_ref().is_some_and(|Key { env, file }| env.is_some() == file.is_some()) {
-                self.problem(key("key"), "a key comes from one place: { env = \"NAME\" } or { file = \"/path\" }");
-            }
+            self.link_local(name, provider);
+            self.keys(name, provider);
             self.period(&key("first_byte_timeout"), provider.first_byte_timeout, SECOND, DAY);
             self.period(&key("total_timeout"), provider.total_timeout, SECOND, DAY);
             self.region(&key("region"), provider.region.as_deref());

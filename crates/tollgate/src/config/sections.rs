@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use tollgate_policy::routing::Strategy;
-use tollgate_providers::Vendor;
+use tollgate_providers::{KeySource, Vendor};
 use tollgate_types::{Class, Limits};
 
 use super::values::{Decimal, Period, Secret, Size};
@@ -333,6 +333,10 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// Where its key comes from.
     pub key: Option<Key>,
+    /// Where its keys come from, in place of `key`, if it has several: they are used in turn.
+    pub keys: Vec<Key>,
+    /// Whether `base_url` may be an address that only neighbours on the same wire have.
+    pub allow_link_local: bool,
     /// The vendor whose list prices hold here; for the vendor's own address, that vendor.
     pub prices_as: Option<String>,
     /// Where it runs, for reports.
@@ -372,6 +376,8 @@ impl Default for Provider {
             vendor: "openai".into(),
             base_url: None,
             key: None,
+            keys: Vec::new(),
+            allow_link_local: false,
             prices_as: None,
             region: None,
             first_byte_timeout: Period(timeouts.first_byte),
@@ -382,7 +388,7 @@ impl Default for Provider {
     }
 }
 
-/// Where a key comes from: one of the two.
+/// Where a key comes from: one of `env`, `file` and `command`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Key {
@@ -390,6 +396,29 @@ pub struct Key {
     pub env: Option<String>,
     /// A file that holds the key and nothing else.
     pub file: Option<PathBuf>,
+    /// A program with its arguments that prints the key and nothing else.
+    pub command: Option<Vec<String>>,
+    /// How long the command's key is used before it is run again.
+    pub every: Option<Period>,
+    /// What logs and metrics call the key; `key-1` and so on if left out.
+    pub name: Option<String>,
+}
+
+impl Key {
+    /// How long a command's key is used if nobody says otherwise.
+    const EVERY: Period = Period::secs(600);
+
+    /// What it says, if that is a source.
+    pub fn source(&self) -> Option<KeySource> {
+        match self {
+            Key { env: Some(name), .. } => Some(KeySource::Env(name.clone())),
+            Key { file: Some(path), .. } => Some(KeySource::File(path.clone())),
+            Key { command: Some(argv), every, .. } => {
+                Some(KeySource::Command { argv: argv.clone(), every: every.unwrap_or(Key::EVERY).0 })
+            }
+            Key { env: None, file: None, command: None, .. } => None,
+        }
+    }
 }
 
 /// What serves a model name.

@@ -1,5 +1,9 @@
 //! Broken configurations with the message that they must give, and who wins over whom.
 
+use std::time::Duration;
+
+use tollgate_providers::KeySource;
+
 use super::*;
 use crate::config::sections::LogFormat;
 
@@ -78,6 +82,7 @@ fn each_mistake_is_named_by_line_key_and_reason() {
             "line 2: providers.p.prices_as: there are no prices of 'acme'; there are: anthropic",
         ),
         ("[providers.p]\nkey = { env = \"A\", file = \"b\" }", "line 2: providers.p.key: a key comes from one place"),
+        ("[providers.p]\nkey = {}", "line 2: providers.p.key: a key comes from one place"),
         ("[providers.p]\nkey = { value = \"sk\" }", "line 2: providers.p.key.value: unknown field `value`"),
         ("[models.m]\ndeployments = []", "line 2: models.m.deployments: nothing serves this model"),
         (
@@ -127,6 +132,61 @@ fn mistakes_about_pools_leases_and_alerts_are_named_too() {
     ] {
         says(text, expected);
     }
+}
+
+#[test]
+fn mistakes_about_keys_and_addresses_are_named_too() {
+    for (line, expected) in [
+        ("key = { command = [\"a\"], file = \"b\" }", "key: a key comes from one place"),
+        ("key = { command = [] }", "key.command: it names no program"),
+        ("key = { command = [\"\"] }", "key.command: it names no program"),
+        ("key = { command = \"vault\" }", "key.command: invalid type: string \"vault\", expected a sequence"),
+        ("key = { command = [\"a\"], every = \"5s\" }", "key.every: 5s is not from 30s to 1d"),
+        ("key = { env = \"A\", every = \"5m\" }", "key.every: it is for a command"),
+        ("key = { env = \"A\", name = \"a b\" }", "key.name: a key's name has 1 to 64 letters"),
+        ("key = { env = \"A\", name = \"\" }", "key.name: a key's name has 1 to 64 letters"),
+        ("keys = [{ env = \"A\" }, {}]", "keys.1: a key comes from one place"),
+        ("keys = [{ env = \"A\", name = \"key-2\" }, { env = \"B\" }]", "keys: two keys are called 'key-2'"),
+        ("keys = [{ env = \"A\" }]\nkey = { env = \"A\" }", "keys: give `key` or `keys`, not both"),
+        ("base_url = \"http://169.254.169.254/v1\"", "base_url: `base_url` is a metadata service"),
+        ("base_url = \"http://[fe80::1]:8000/v1\"", "base_url: this is a link-local address"),
+    ] {
+        says(&format!("[providers.p]\n{line}"), &format!("line 2: providers.p.{expected}"));
+    }
+    let many = vec!["{ env = \"A\" }"; 65].join(", ");
+    says(&format!("[providers.p]\nkeys = [{many}]"), "line 2: providers.p.keys: more than 64 keys");
+    loaded("[providers.p]\nbase_url = \"http://169.254.7.7:8000/v1\"\nallow_link_local = true");
+    let metadata = "[providers.p]\nbase_url = \"http://169.254.169.254\"\nallow_link_local = true";
+    says(metadata, "line 2: providers.p.base_url: `base_url` is a metadata service");
+}
+
+#[test]
+fn several_keys_are_found_by_their_names_and_shared_by_the_deployments() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("key");
+    std::fs::write(&file, "sk-file\n").expect("written");
+    let text = format!(
+        "[providers.openai]\nkeys = [{{ env = \"A\" }}, {{ file = \"{}\", name = \"spare\" }}, \
+         {{ command = [\"echo\", \"sk-said\"], every = \"1h\" }}]",
+        file.display()
+    );
+    let config = loaded(&text).config;
+    let rings = build::rings(&config, &Env::of([("A", "sk-a")])).expect("all are found");
+    let ids: Vec<String> = rings["openai"].keys().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, ["key-1", "spare", "key-3"]);
+    let routes = build::routes_with(&config, &rings).expect("it can be served");
+    for name in routes.names() {
+        assert!(std::sync::Arc::ptr_eq(&routes.of(name)[0].deployment.keys, &rings["openai"]), "{name}");
+    }
+    let sources = build::key_sources(&config.providers["openai"]);
+    let every = |source: &KeySource| matches!(source, KeySource::Command { every, .. } if every.as_secs() == 3600);
+    assert!(every(&sources[2].1), "{sources:?}");
+    std::fs::remove_file(&file).expect("removed");
+    let missing = build::rings(&config, &Env::of([("A", "sk-a")])).expect_err("a file is gone");
+    assert!(missing[0].to_string().starts_with("providers.openai.keys.1: the key file"), "{}", missing[0]);
+    let default = loaded("[providers.p]\nkey = { command = [\"vault\"] }").config;
+    let sources = build::key_sources(&default.providers["p"]);
+    assert_eq!(sources[0].1, KeySource::Command { argv: vec!["vault".into()], every: Duration::from_secs(600) });
 }
 
 #[test]

@@ -91,6 +91,25 @@ fn encodings_that_are_not_plain_utf8_are_named() {
 }
 
 #[test]
+fn where_a_call_goes_and_with_which_key_is_not_for_a_job_to_say() {
+    for name in FORBIDDEN_IN_BODY {
+        let field = format!(r#""{name}":"http://169.254.169.254""#);
+        for (text, at) in [
+            (format!(r#"{{"body":{{"model":"m","messages":[1],{field}}}}}"#), format!("`body.{name}`")),
+            (format!(r#"{{"body":{{"model":"m","messages":[1]}},{field}}}"#), format!("`{name}`")),
+            (
+                format!(r#"{{"body":{{"model":"m","messages":[1]}},"tollgate":{{{field}}}}}"#),
+                format!("`tollgate.{name}`"),
+            ),
+        ] {
+            let rejection = decode(&text).expect_err(&text);
+            assert_eq!(rejection.code, ErrorCode::ForbiddenField, "{text}");
+            assert!(rejection.message.contains(&at) && !rejection.message.contains("169"), "{}", rejection.message);
+        }
+    }
+}
+
+#[test]
 fn a_refused_line_keeps_its_custom_id() {
     let rejection = decode(r#"{"custom_id":"q-9","body":{"model":"m","messages":[]}}"#).expect_err("no messages");
     assert_eq!(rejection.custom_id.as_deref(), Some("q-9"));

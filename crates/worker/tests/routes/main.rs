@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod keys;
 mod outages;
 mod slowness;
 mod stand_ins;

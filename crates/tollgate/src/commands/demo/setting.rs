@@ -59,7 +59,7 @@ pub(super) fn of(provider: &str, faults: Option<&str>, concurrency: usize, cx: &
             let config = cx.load()?.config;
             let settings = config.providers.get(name).cloned().or_else(|| (name == "openai").then(Provider::default));
             let settings = settings.ok_or_else(|| no_such(name, &config))?;
-            build::key(name, &settings, &cx.env).map_err(|problem| {
+            build::ring(name, &settings, &cx.env).map_err(|problem| {
                 let failure = Failure::new(Code::Usage, format!("{name} cannot be called: {problem}"));
                 failure.try_this("set the variable that the provider's key comes from, such as OPENAI_API_KEY")
             })?;

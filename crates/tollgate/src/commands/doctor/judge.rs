@@ -265,14 +265,18 @@ pub fn schema(found: Option<u32>, wanted: u32) -> Finding {
     }
 }
 
-/// What a provider says to its key.
-pub fn probed(provider: &str, status: Result<u16, String>) -> Finding {
+/// What a provider says to its key; the key's id, if it has several.
+pub fn probed(provider: &str, key: Option<&str>, status: Result<u16, String>) -> Finding {
     let check = "providers.probe";
+    let which = key.map_or_else(|| "the key".to_owned(), |id| format!("the key {id}"));
     match status {
-        Ok(200..=299) => Finding::ok(Area::Upstream, check, format!("{provider} lets us in")),
+        Ok(200..=299) => {
+            let with = key.map_or_else(String::new, |id| format!(" with the key {id}"));
+            Finding::ok(Area::Upstream, check, format!("{provider} lets us in{with}"))
+        }
         Ok(status @ (401 | 403)) => {
-            let detail = format!("{provider} refuses the key ({status})");
-            Finding::fail(Area::Upstream, check, detail, format!("check the key of [providers.{provider}]"))
+            let detail = format!("{provider} refuses {which} ({status})");
+            Finding::fail(Area::Upstream, check, detail, format!("check {which} of [providers.{provider}]"))
         }
         Ok(404 | 405) => {
             let detail = format!("{provider} answers, and lists no models, so the key is not tried");
@@ -333,11 +337,11 @@ mod tests {
             (Verdict::Fail, schema(Some(1), 2)),
             (Verdict::Fail, schema(Some(3), 2)),
             (Verdict::Ok, schema(Some(2), 2)),
-            (Verdict::Ok, probed("p", Ok(200))),
-            (Verdict::Fail, probed("p", Ok(401))),
-            (Verdict::Warn, probed("p", Ok(404))),
-            (Verdict::Warn, probed("p", Ok(500))),
-            (Verdict::Fail, probed("p", Err("refused".into()))),
+            (Verdict::Ok, probed("p", None, Ok(200))),
+            (Verdict::Fail, probed("p", Some("key-2"), Ok(401))),
+            (Verdict::Warn, probed("p", None, Ok(404))),
+            (Verdict::Warn, probed("p", None, Ok(500))),
+            (Verdict::Fail, probed("p", None, Err("refused".into()))),
             (Verdict::Warn, configuration(None, 1)),
         ];
         for (verdict, finding) in findings {

@@ -196,7 +196,7 @@ struct VarzConfig {
 
 async fn sync_always(url: &str) -> Result<bool, String> {
     let url = format!("{}/varz", url.trim_end_matches('/'));
-    let answer = super::upstream::client()?.get(url).send().await.map_err(super::upstream::in_words)?;
+    let answer = super::upstream::client(None)?.get(url).send().await.map_err(super::upstream::in_words)?;
     let varz: Varz = answer.json().await.map_err(super::upstream::in_words)?;
     Ok(varz.jetstream.config.sync_always)
 }

@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
-use tollgate_providers::Vendor;
+use tollgate_providers::{ApiKey, Ring, Vendor};
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
 use crate::config::sections::Provider;
 use crate::config::{Loaded, build};
 use crate::connect;
-use crate::env::Env;
 
 /// Nobody waits longer for a doctor.
 const ANSWER: Duration = Duration::from_secs(10);
 
-pub(super) fn client() -> Result<reqwest::Client, String> {
+/// A client that goes where calls go: through the configured proxy, never through one in the environment.
+pub(super) fn client(proxy: Option<&str>) -> Result<reqwest::Client, String> {
     tollgate_providers::install_crypto();
-    reqwest::Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none()).build().map_err(in_words)
+    let builder = reqwest::Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none()).no_proxy();
+    let proxy = proxy.map(reqwest::Proxy::all).transpose().map_err(in_words)?;
+    let builder = proxy.into_iter().fold(builder, reqwest::ClientBuilder::proxy);
+    builder.build().map_err(in_words)
 }
 
 /// An error with its causes and without its URL, which may hold a password.
@@ -63,12 +66,17 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
         findings.push(Finding::fail(Area::Configuration, "providers", "none is configured", remedy));
     }
     for (name, provider) in &loaded.config.providers {
-        match build::key(name, provider, &loaded.env) {
-            Ok(key) => {
-                let detail = if key.is_some() { "has a key" } else { "needs no key" };
-                findings.push(Finding::ok(Area::Configuration, "providers.key", format!("{name} {detail}")));
+        match build::ring(name, provider, &loaded.env) {
+            Ok(ring) => {
+                let detail = match ring.len() {
+                    0 => format!("{name} needs no key"),
+                    1 => format!("{name} has a key"),
+                    count => format!("{name} has {count} keys"),
+                };
+                findings.push(Finding::ok(Area::Configuration, "providers.key", detail));
                 if probe {
-                    findings.push(judge::probed(name, list_models(provider, &loaded.env).await));
+                    let proxy = loaded.config.worker.proxy.as_deref();
+                    findings.extend(probed((name, provider), &ring, proxy).await);
                 }
             }
             Err(problem) => {
@@ -80,14 +88,27 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
     findings
 }
 
-async fn list_models(provider: &Provider, env: &Env) -> Result<u16, String> {
+/// What the provider says to each key, or to none if it takes none.
+async fn probed((name, provider): (&str, &Provider), ring: &Ring, proxy: Option<&str>) -> Vec<Finding> {
+    let keys = ring.keys();
+    if keys.is_empty() {
+        return vec![judge::probed(name, None, list_models(provider, None, proxy).await)];
+    }
+    let mut findings = Vec::new();
+    for (id, key) in &keys {
+        let id = (keys.len() > 1).then_some(id.as_str());
+        findings.push(judge::probed(name, id, list_models(provider, Some(key), proxy).await));
+    }
+    findings
+}
+
+async fn list_models(provider: &Provider, key: Option<&ApiKey>, proxy: Option<&str>) -> Result<u16, String> {
     let base = provider.address();
     let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     // As for calls.
     let path = provider.speaks().filter(|_| bare).map_or("", Vendor::base_path);
     let url = format!("{base}{path}/models");
-    let key = build::key_source(provider).resolve(&|name| env.get(name)).map_err(|error| error.to_string())?;
-    let headers = provider.speaks().map(|vendor| vendor.headers(key.as_ref())).unwrap_or_default();
-    let request = client()?.get(url).headers(headers);
+    let headers = provider.speaks().map(|vendor| vendor.headers(key)).unwrap_or_default();
+    let request = client(proxy)?.get(url).headers(headers);
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }

@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, cx: &Cx) -> Outcome {
     if args.known {
         return known(cx);
     }
-    let routes = build::without_keys(&cx.load()?.config);
+    let routes = build::served(&cx.load()?.config, &build::Rings::default());
     let rows = rows(&routes);
     if rows.is_empty() {
         output::say("the configuration serves no model; `[providers.openai]` alone serves OpenAI's");

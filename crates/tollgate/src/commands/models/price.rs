@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, cx: &Cx) -> Outcome {
     if args.cached > args.prompt {
         return Err(Failure::new(Code::Usage, "--cached is a part of --prompt, and is larger"));
     }
-    let routes = build::without_keys(&cx.load()?.config);
+    let routes = build::served(&cx.load()?.config, &build::Rings::default());
     let Some(serving) = routes.serving(&args.model) else {
         let known: Vec<&str> = routes.names().take(20).collect();
         let message = format!("nothing serves the model '{}'; there are: {}", args.model, known.join(", "));
