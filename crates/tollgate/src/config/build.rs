@@ -13,7 +13,7 @@ use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
 use tollgate_worker::{Pool, Priced, Routes};
 
-use super::sections::{self, Config, Key, Model, Price, Provider};
+use super::sections::{self, Config, Credential, Key, Model, Price, Provider};
 use super::{Origin, Problem, models};
 use crate::env::Env;
 
@@ -125,8 +125,12 @@ pub fn price_book() -> PriceBook {
 }
 
 /// The vendor whose list prices hold at a provider.
+///
+/// At Azure a model has the name that its operator gave it, which may be another model's, so its list prices hold only where
+/// somebody says so.
 pub fn prices_as(provider: &Provider) -> Option<&str> {
-    provider.prices_as.as_deref().or_else(|| provider.is_the_vendor_itself().map(Vendor::as_str))
+    let itself = || provider.is_the_vendor_itself().filter(|vendor| *vendor != Vendor::Azure).map(Vendor::as_str);
+    provider.prices_as.as_deref().or_else(itself)
 }
 
 /// The vendor whose models a provider serves where there is no `[models]`, if it has any.
@@ -173,6 +177,12 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<A
     let vendor: Vendor = provider.vendor.parse()?;
     let deployment = Deployment::new(name, vendor, provider.address(), model, key);
     let mut deployment = deployment.map_err(|error| error.to_string())?;
+    if let Some(version) = &provider.api_version {
+        deployment = deployment.with_api_version(version).map_err(|error| error.to_string())?;
+    }
+    if provider.credential == Some(Credential::Bearer) {
+        deployment = deployment.with_bearer_token().map_err(|error| error.to_string())?;
+    }
     deployment.region = provider.region.clone().unwrap_or_default();
     deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
     deployment.correlation_headers = provider.correlation_headers;
@@ -186,7 +196,7 @@ pub fn key_source(provider: &Provider) -> KeySource {
         Some(Key { env: Some(name), .. }) => KeySource::Env(name.clone()),
         Some(Key { file: Some(path), .. }) => KeySource::File(path.clone()),
         _ => match provider.is_the_vendor_itself() {
-            Some(vendor) => KeySource::Env(vendor.key_variable().into()),
+            Some(vendor) => vendor.key_variable().map_or(KeySource::None, |name| KeySource::Env(name.into())),
             None => KeySource::None,
         },
     }
@@ -266,7 +276,8 @@ impl Build<'_> {
         let free = provider.free.then(Rates::free);
         let rates = own.or(free).or_else(|| list_price(&self.book, name, provider, model));
         let key = self.keys.get(name).cloned().flatten();
-        let deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
+        let mut deployment = deployment_of(name, provider, model, key).expect("checked when it was loaded");
+        deployment.context_tokens = served.context_tokens;
         let output_tokens_max = settings.output_tokens_max.unwrap_or(self.config.worker.output_tokens_default);
         let priced = Priced {
             deployment: Arc::new(deployment),

@@ -330,6 +330,10 @@ pub struct Provider {
     pub vendor: String,
     /// What the vendor's own clients take; the vendor's own address if left out.
     pub base_url: Option<String>,
+    /// The dated version of Azure's API; the undated one if left out. For Azure alone.
+    pub api_version: Option<String>,
+    /// How the key goes along: as Azure's API key, or as a bearer token of Microsoft Entra. For Azure alone.
+    pub credential: Option<Credential>,
     /// Where its key comes from.
     pub key: Option<Key>,
     /// The vendor whose list prices hold here; for the vendor's own address, that vendor.
@@ -354,13 +358,22 @@ impl Provider {
 
     /// The base URL, without a slash at its end.
     pub fn address(&self) -> &str {
-        let own = || self.speaks().map_or("", Vendor::own_address);
+        let own = || self.speaks().and_then(Vendor::own_address).unwrap_or_default();
         self.base_url.as_deref().unwrap_or_else(own).trim_end_matches('/')
     }
 
-    /// The vendor, if this is its own address.
+    /// The vendor, if this is its own address; of Azure, a resource's.
     pub fn is_the_vendor_itself(&self) -> Option<Vendor> {
-        self.speaks().filter(|vendor| self.address() == vendor.own_address())
+        self.speaks().filter(|vendor| match vendor {
+            Vendor::Azure => self.is_at_azure(),
+            vendor => vendor.own_address() == Some(self.address()),
+        })
+    }
+
+    fn is_at_azure(&self) -> bool {
+        let rest = self.address().strip_prefix("https://").unwrap_or_default();
+        let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        host.ends_with(".azure.com")
     }
 }
 
@@ -370,6 +383,8 @@ impl Default for Provider {
         Provider {
             vendor: "openai".into(),
             base_url: None,
+            api_version: None,
+            credential: None,
             key: None,
             prices_as: None,
             region: None,
@@ -379,6 +394,16 @@ impl Default for Provider {
             free: false,
         }
     }
+}
+
+/// How a key goes along to Azure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credential {
+    /// In the header `api-key`, as if nothing were said.
+    ApiKey,
+    /// As a bearer token.
+    Bearer,
 }
 
 /// Where a key comes from: one of the two.
@@ -417,6 +442,8 @@ pub struct Deployment {
     pub tokens_per_minute: Option<u64>,
     /// The most calls at once, over all workers.
     pub concurrency: Option<u32>,
+    /// The longest context in tokens, which Ollama must be told (its `num_ctx`). For Ollama alone.
+    pub context_tokens: Option<u64>,
 }
 
 impl Deployment {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tollgate_providers::Vendor;
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
@@ -81,13 +80,10 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
 }
 
 async fn list_models(provider: &Provider, env: &Env) -> Result<u16, String> {
-    let base = provider.address();
-    let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
-    // As for calls.
-    let path = provider.speaks().filter(|_| bare).map_or("", Vendor::base_path);
-    let url = format!("{base}{path}/models");
     let key = build::key_source(provider).resolve(&|name| env.get(name)).map_err(|error| error.to_string())?;
-    let headers = provider.speaks().map(|vendor| vendor.headers(key.as_ref())).unwrap_or_default();
-    let request = client()?.get(url).headers(headers);
+    // The address and the headers are those of calls; the model does not matter.
+    let deployment = build::deployment_of("probe", provider, "model", key)?;
+    let (url, headers) = deployment.listing();
+    let request = client()?.get(url).headers(headers.clone());
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }
