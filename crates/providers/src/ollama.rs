@@ -5,7 +5,7 @@
 //!
 //! By default Ollama drops the beginning of a prompt that is too long for its context, and says so nowhere in the answer. A
 //! bound by bytes cannot tell which prompts those are: a token may be one byte long or a hundred. So every request says
-//! `truncate: false` and `shift: false`, by which a server since 0.12 refuses such a prompt (`context_length`), and the
+//! `truncate: false` and `shift: false`, by which a server since late 2025 refuses such a prompt (`context_length`), and the
 //! deployment says how long the context is (`context_tokens`, Ollama's `num_ctx`). An older server does not know the two
 //! words and still cuts; give it a context as long as the longest job.
 

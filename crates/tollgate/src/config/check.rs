@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tollgate_providers::Vendor;
 use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
 use super::models;
-use super::sections::{Config, Key, Provider};
+use super::sections::{Config, Key};
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
+mod providers;
 mod teams;
 
 pub use teams::Served;
@@ -226,29 +226,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether the provider can be spoken to: its vendor, its address, and what is Azure's alone.
-    fn wire_format(&mut self, name: &str, provider: &Provider) {
-        let key = |field: &str| format!("providers.{name}.{field}");
-        let vendor: Vendor = match provider.vendor.parse() {
-            Ok(vendor) => vendor,
-            Err(error) => return self.problem(key("vendor"), error),
-        };
-        let settings = [("api_version", provider.api_version.is_some()), ("credential", provider.credential.is_some())];
-        let strange: Vec<&str> = settings.iter().filter(|(_, given)| *given).map(|(field, _)| *field).collect();
-        if vendor != Vendor::Azure && !strange.is_empty() {
-            let reason = format!("this is for azure alone, and the vendor is {}; remove it", vendor.as_str());
-            return strange.into_iter().for_each(|field| self.problem(key(field), reason.clone()));
-        }
-        if vendor == Vendor::Azure && provider.base_url.is_none() {
-            let reason = "azure has an address for each resource; set it, such as https://my-resource.openai.azure.com";
-            return self.problem(key("base_url"), reason);
-        }
-        if let Err(error) = build::deployment_of(name, provider, "model", None) {
-            let field = if error.contains("`api_version`") { "api_version" } else { "base_url" };
-            self.problem(key(field), error);
-        }
-    }
-
     fn models(&mut self) {
         let book = build::price_book();
         for (alias, model) in &self.config.models {
@@ -278,13 +255,7 @@ impl Checker<'_> {
                     self.problem(key("provider"), format!("there is no provider '{}' ({known})", deployment.provider));
                     continue;
                 };
-                match deployment.context_tokens {
-                    Some(0) => self.problem(key("context_tokens"), "0 is not from 1 up"),
-                    Some(_) if provider.speaks() != Some(Vendor::Ollama) => {
-                        self.problem(key("context_tokens"), "this is for ollama alone, which must be told; remove it");
-                    }
-                    Some(_) | None => {}
-                }
+                self.context(&key("context_tokens"), deployment.context_tokens, provider);
                 let listed = build::list_price(&book, &deployment.provider, provider, &deployment.model);
                 if own.is_none() && !provider.free && listed.is_none() {
                     let reason = "it has no price, so jobs of this model skip it; add models.….price, \

@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::sections::LogFormat;
 
+mod vendors;
+
 fn env() -> Env {
     Env::of([("OPENAI_API_KEY", "sk-test")])
 }
