@@ -181,3 +181,6 @@ pub(crate) struct Refusal<'a> {
     /// The key that was sent, to mask it.
     pub(crate) key: Option<&'a str>,
 }
+
+#[cfg(test)]
+mod hostile;

@@ -252,6 +252,14 @@ pub(crate) fn choice(choice: Value) -> Result<Choice> {
     }
 }
 
+/// The schema of a `response_format` that has one.
+pub(crate) fn schema(format: &Value) -> Result<Value> {
+    match &format["json_schema"]["schema"] {
+        schema @ Value::Object(_) => Ok(schema.clone()),
+        _ => unsupported("`response_format.json_schema.schema` is no schema"),
+    }
+}
+
 /// Media type and base64 text of a `data:` address.
 pub(crate) fn data_of(url: &str) -> Option<(&str, &str)> {
     let (head, data) = url.strip_prefix("data:")?.split_once(',')?;

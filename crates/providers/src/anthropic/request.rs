@@ -209,13 +209,13 @@ fn tool_choice(choice: Option<Value>, parallel: Option<Value>) -> Result<Option<
 /// The form of the answer and the effort for it, in the object that Anthropic has for both.
 fn output_config(format: Option<Value>, effort: Option<Value>, own: Option<Value>) -> Result<Option<Value>> {
     let mut config = own.unwrap_or(json!({}));
+    if !config.is_object() {
+        return unsupported("`output_config` is no object");
+    }
     match format.as_ref().map(|format| format["type"].as_str().unwrap_or_default()) {
         None | Some("text") => {}
         Some("json_schema") => {
-            let schema = &format.unwrap_or_default()["json_schema"]["schema"];
-            if !schema.is_object() {
-                return unsupported("`response_format.json_schema.schema` is no schema");
-            }
+            let schema = neutral::schema(&format.unwrap_or_default())?;
             config["format"] = json!({ "type": "json_schema", "schema": schema });
         }
         Some(_) => return unsupported("`response_format` without a schema; give a `json_schema`"),

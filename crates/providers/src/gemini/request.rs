@@ -189,8 +189,9 @@ fn calling(choice: Choice) -> Value {
 
 fn generation_config(fields: &mut Fields, request: &Request) -> Result<Map<String, Value>> {
     let mut config = match fields.take("generationConfig") {
+        None => Map::new(),
         Some(Value::Object(own)) => own,
-        Some(_) | None => Map::new(),
+        Some(_) => return unsupported("`generationConfig` is no object"),
     };
     const SAME: [(&str, &str); 7] = [
         ("temperature", "temperature"),
@@ -220,10 +221,7 @@ fn generation_config(fields: &mut Fields, request: &Request) -> Result<Map<Strin
         Some(kind @ ("json_object" | "json_schema")) => {
             config.insert("responseMimeType".into(), "application/json".into());
             if kind == "json_schema" {
-                let schema = format.unwrap_or_default()["json_schema"]["schema"].take();
-                if !schema.is_object() {
-                    return unsupported("`response_format.json_schema.schema` is no schema");
-                }
+                let schema = neutral::schema(&format.unwrap_or_default())?;
                 config.insert("responseJsonSchema".into(), schema);
             }
         }

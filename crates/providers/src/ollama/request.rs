@@ -64,8 +64,8 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
         let tool = |function: Value| json!({ "type": "function", "function": function });
         out["tools"] = offered.into_iter().map(tool).collect();
     }
-    if let Some(format) = fields.take("response_format") {
-        out["format"] = self::format(format)?;
+    if let Some(format) = fields.take("response_format").map(format).transpose()?.filter(|format| !format.is_null()) {
+        out["format"] = format;
     }
     let mut options = options(fields.take("options"), to)?;
     sampling(&mut fields, request, &mut options);
@@ -187,14 +187,11 @@ fn sampling(fields: &mut Fields, request: &Request, options: &mut Map<String, Va
     options.extend(request.max_tokens.map(|max| ("num_predict".to_owned(), max.into())));
 }
 
-fn format(mut format: Value) -> Result<Value> {
+fn format(format: Value) -> Result<Value> {
     match format["type"].as_str().unwrap_or_default() {
         "text" => Ok(Value::Null),
         "json_object" => Ok("json".into()),
-        "json_schema" => match format["json_schema"]["schema"].take() {
-            schema @ Value::Object(_) => Ok(schema),
-            _ => unsupported("`response_format.json_schema.schema` is no schema"),
-        },
+        "json_schema" => neutral::schema(&format),
         _ => unsupported("`response_format` is none of its formats"),
     }
 }

@@ -370,10 +370,12 @@ impl Provider {
         })
     }
 
+    /// Whether it is a resource of Azure, by the hosts that Azure gives out.
     fn is_at_azure(&self) -> bool {
+        const RESOURCES: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
         let rest = self.address().strip_prefix("https://").unwrap_or_default();
         let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
-        host.ends_with(".azure.com")
+        RESOURCES.iter().any(|domain| host.ends_with(domain))
     }
 }
 

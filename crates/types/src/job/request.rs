@@ -143,6 +143,9 @@ impl Item {
     }
 }
 
+/// A response needs an input, or something that is stored with the provider: an earlier response or a prompt. What is
+/// stored is known to the account that stored it, so such a job passes and goes well where that account serves it; another
+/// one refuses it by itself. Only `background` cannot work at all.
 fn response(body: &Fields<'_>) -> Result<Answers, Rejection> {
     let given = |name: &str| body.get(name).filter(|raw| raw.get() != "null");
     match given("input") {

@@ -1,6 +1,6 @@
 //! Vendors that want to be told more than an address and a key.
 
-use tollgate_providers::ApiKey;
+use tollgate_providers::{ApiKey, KeySource};
 
 use super::*;
 
@@ -26,6 +26,22 @@ fn azure_is_an_address_a_version_and_a_way_to_send_the_key() {
     let (listing, headers) = deployment.as_ref().expect("valid").listing();
     assert_eq!(listing, "https://r.openai.azure.com/openai/models?api-version=2024-10-21");
     assert!(headers.contains_key("authorization") && !headers.contains_key("api-key"), "{headers:?}");
+}
+
+#[test]
+fn azures_variable_is_read_for_azures_own_hosts_alone() {
+    let source = |base_url: &str| {
+        let text = format!("[providers.p]\nfree = true\nvendor = \"azure\"\nbase_url = \"{base_url}\"");
+        build::key_source(&loaded(&text).config.providers["p"])
+    };
+    let own = KeySource::Env("AZURE_OPENAI_API_KEY".into());
+    assert_eq!(source("https://r.openai.azure.com"), own);
+    assert_eq!(source("https://r.services.ai.azure.com/openai/v1/"), own);
+    for other in
+        ["http://r.openai.azure.com", "https://r.openai.azure.com.example", "https://gateway.example/openai.azure.com"]
+    {
+        assert_eq!(source(other), KeySource::None, "{other}");
+    }
 }
 
 #[test]
