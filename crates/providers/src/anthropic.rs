@@ -6,17 +6,22 @@
 mod request;
 mod response;
 
-use crate::adapter::{Adapter, Credential};
+use crate::adapter::{Adapter, Credential, Exchange};
 use crate::{openai, refusal};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    path: |_| "messages".to_owned(),
+    chat: Exchange {
+        path: |_| "messages".to_owned(),
+        body: request::body,
+        read: response::read,
+        // Answers have the neutral shape by then.
+        answer_text: openai::answer_text,
+    },
+    embeddings: None,
+    responses: None,
     base_path: "/v1",
     credential: Credential::Header("x-api-key"),
     headers: &[("anthropic-version", "2023-06-01")],
-    body: request::body,
-    read: response::read,
+    listing: "models",
     refuse: refusal::refuse,
-    // Answers have the neutral shape by then.
-    answer_text: openai::answer_text,
 };

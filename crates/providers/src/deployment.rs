@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_types::Endpoint;
 
+use crate::adapter::{Credential, To};
+use crate::address::Addresses;
+use crate::azure;
 use crate::keys::{ApiKey, Ring};
-use crate::outbound::Place;
 
 /// The largest answer that is read, in bytes, unless the operator says otherwise: far above any model's longest.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -23,40 +26,63 @@ pub enum Vendor {
     Anthropic,
     /// Google's Gemini.
     Gemini,
+    /// OpenAI's models at Microsoft's Azure.
+    Azure,
+    /// Mistral.
+    Mistral,
+    /// xAI's Grok.
+    Xai,
+    /// Ollama's own format, in which the length of the context can be set.
+    Ollama,
 }
 
 impl Vendor {
     /// Every vendor.
-    pub const ALL: [Vendor; 3] = [Vendor::OpenAi, Vendor::Anthropic, Vendor::Gemini];
+    pub const ALL: [Vendor; 7] = [
+        Vendor::OpenAi,
+        Vendor::Anthropic,
+        Vendor::Gemini,
+        Vendor::Azure,
+        Vendor::Mistral,
+        Vendor::Xai,
+        Vendor::Ollama,
+    ];
 
-    /// The base URL of the vendor's own service.
-    pub fn own_address(self) -> &'static str {
+    /// The base URL of the vendor's own service; Ollama's is on this machine. Azure has none: each resource has its own.
+    pub fn own_address(self) -> Option<&'static str> {
         match self {
-            Vendor::OpenAi => "https://api.openai.com/v1",
-            Vendor::Anthropic => "https://api.anthropic.com/v1",
-            Vendor::Gemini => "https://generativelanguage.googleapis.com/v1beta",
+            Vendor::OpenAi => Some("https://api.openai.com/v1"),
+            Vendor::Anthropic => Some("https://api.anthropic.com/v1"),
+            Vendor::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
+            Vendor::Azure => None,
+            Vendor::Mistral => Some("https://api.mistral.ai/v1"),
+            Vendor::Xai => Some("https://api.x.ai/v1"),
+            Vendor::Ollama => Some("http://127.0.0.1:11434"),
         }
     }
 
-    /// What a base URL without a path means.
-    pub fn base_path(self) -> &'static str {
-        self.adapter().base_path
-    }
-
-    /// The environment variable in which the vendor's own clients look for the key.
-    pub fn key_variable(self) -> &'static str {
+    /// The environment variable in which the vendor's own clients look for the key; Ollama needs none.
+    pub fn key_variable(self) -> Option<&'static str> {
         match self {
-            Vendor::OpenAi => "OPENAI_API_KEY",
-            Vendor::Anthropic => "ANTHROPIC_API_KEY",
-            Vendor::Gemini => "GEMINI_API_KEY",
+            Vendor::OpenAi => Some("OPENAI_API_KEY"),
+            Vendor::Anthropic => Some("ANTHROPIC_API_KEY"),
+            Vendor::Gemini => Some("GEMINI_API_KEY"),
+            Vendor::Azure => Some("AZURE_OPENAI_API_KEY"),
+            Vendor::Mistral => Some("MISTRAL_API_KEY"),
+            Vendor::Xai => Some("XAI_API_KEY"),
+            Vendor::Ollama => None,
         }
     }
 
-    /// The headers that every request to the vendor has, with the key if there is one; its value is marked sensitive.
-    pub fn headers(self, key: Option<&ApiKey>) -> HeaderMap {
-        let adapter = self.adapter();
+    /// Whether the vendor has an endpoint like this one; a server that only speaks its format may have fewer.
+    pub fn serves(self, endpoint: Endpoint) -> bool {
+        self.adapter().exchange(endpoint).is_some()
+    }
+
+    /// The headers that every request to the vendor has, beside the key.
+    fn headers(self) -> HeaderMap {
         let of_all = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        adapter.headers.iter().map(of_all).chain(key.map(|key| adapter.credential.header(key))).collect()
+        self.adapter().headers.iter().map(of_all).collect()
     }
 
     /// The word in configuration.
@@ -65,6 +91,10 @@ impl Vendor {
             Vendor::OpenAi => "openai",
             Vendor::Anthropic => "anthropic",
             Vendor::Gemini => "gemini",
+            Vendor::Azure => "azure",
+            Vendor::Mistral => "mistral",
+            Vendor::Xai => "xai",
+            Vendor::Ollama => "ollama",
         }
     }
 }
@@ -114,9 +144,13 @@ pub struct Deployment {
     /// Whether job, run and attempt go along as `x-tollgate-…` headers. They are no secret, but no business of a third
     /// party either, so they are off unless the operator owns the provider.
     pub correlation_headers: bool,
+    /// The longest context in tokens, prompt and answer together, for vendors that must be told: Ollama, which else cuts
+    /// prompts at a length of its own choice.
+    pub context_tokens: Option<u64>,
     /// The keys of the provider, which its deployments share.
     pub keys: Arc<Ring>,
-    pub(crate) endpoint: Url,
+    addresses: Addresses,
+    credential: Credential,
     /// The model as a JSON string, as it is spliced into bodies.
     pub(crate) model_json: String,
     /// The vendor's own headers.
@@ -144,6 +178,12 @@ pub enum DeploymentError {
     /// The model has no name.
     #[error("`model` is empty")]
     NoModel,
+    /// A setting of Azure at another vendor.
+    #[error("`{0}` is for azure alone; remove it")]
+    NotAzure(&'static str),
+    /// The version of the API is none.
+    #[error("`api_version` is not a version such as 2024-10-21")]
+    ApiVersion,
 }
 
 impl Deployment {
@@ -166,13 +206,13 @@ impl Deployment {
             return Err(DeploymentError::NoModel);
         }
         let adapter = vendor.adapter();
-        let endpoint = endpoint(base_url, vendor.base_path(), &(adapter.path)(&model))?;
-        if endpoint.scheme() == "http" && !is_loopback(&endpoint) {
+        let addresses = Addresses::read(base_url, adapter, &model)?;
+        if addresses.is_open() {
             tracing::warn!(provider, "base_url is plain http: key and prompts travel unencrypted");
         }
         Ok(Deployment {
             model_json: serde_json::to_string(&model).expect("texts always serialise"),
-            headers: vendor.headers(None),
+            headers: vendor.headers(),
             keys: Ring::of_one(&provider, key),
             provider,
             vendor,
@@ -181,13 +221,66 @@ impl Deployment {
             timeouts: Timeouts::default(),
             response_bytes_max: RESPONSE_BYTES_MAX,
             correlation_headers: false,
-            endpoint,
+            context_tokens: None,
+            addresses,
+            credential: adapter.credential,
         })
     }
 
-    /// The address that requests go to.
+    /// The same deployment under a dated version of Azure's API, whose addresses name the deployment
+    /// (<https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference>). Without one, Azure's undated `v1` is used.
+    ///
+    /// # Errors
+    /// Refuses other vendors, and what is no version.
+    pub fn with_api_version(mut self, version: &str) -> Result<Self, DeploymentError> {
+        if self.vendor != Vendor::Azure {
+            return Err(DeploymentError::NotAzure("api_version"));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        if version.is_empty() || !version.chars().all(plain) {
+            return Err(DeploymentError::ApiVersion);
+        }
+        self.addresses = self.addresses.versioned(&azure::DATED, &self.model, ("api-version", version));
+        Ok(self)
+    }
+
+    /// The same deployment with its key as a bearer token, as Microsoft Entra gives them out.
+    ///
+    /// # Errors
+    /// Refuses other vendors than Azure.
+    pub fn with_bearer_token(mut self) -> Result<Self, DeploymentError> {
+        if self.vendor != Vendor::Azure {
+            return Err(DeploymentError::NotAzure("credential"));
+        }
+        self.credential = Credential::Bearer;
+        Ok(self)
+    }
+
+    /// The address that chat completions go to.
     pub fn endpoint(&self) -> &str {
-        self.endpoint.as_str()
+        self.addresses.chat().as_str()
+    }
+
+    /// The address at which the models are listed, and the headers to ask with; the key's value is marked sensitive.
+    pub fn listing(&self, key: Option<&ApiKey>) -> (&str, HeaderMap) {
+        let mut headers = self.headers.clone();
+        headers.extend(key.map(|key| self.credential(key)));
+        (self.addresses.listing().as_str(), headers)
+    }
+
+    /// The header that carries a key.
+    pub(crate) fn credential(&self, key: &ApiKey) -> (HeaderName, HeaderValue) {
+        self.credential.header(key)
+    }
+
+    /// The address that requests for an endpoint go to, if the vendor has one like it.
+    pub(crate) fn address(&self, endpoint: Endpoint) -> Option<&Url> {
+        self.addresses.of(endpoint)
+    }
+
+    /// What an adapter has to know of it to write a body.
+    pub(crate) fn to(&self) -> To<'_> {
+        To { model_json: &self.model_json, context_tokens: self.context_tokens }
     }
 }
 
@@ -197,38 +290,10 @@ impl fmt::Debug for Deployment {
             .field("provider", &self.provider)
             .field("vendor", &self.vendor)
             .field("model", &self.model)
-            .field("endpoint", &self.endpoint.as_str())
+            .field("endpoint", &self.endpoint())
             .field("keys", &self.keys.len())
             .finish_non_exhaustive()
     }
-}
-
-fn endpoint(base_url: &str, base_path: &str, path: &str) -> Result<Url, DeploymentError> {
-    let mut url = Url::parse(base_url).map_err(|error| DeploymentError::NotAUrl(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(DeploymentError::Scheme(url.scheme().to_owned()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(DeploymentError::UserInfo);
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(DeploymentError::Query);
-    }
-    if Place::of_url(&url) == Place::Metadata {
-        return Err(DeploymentError::Metadata);
-    }
-    let base = match url.path().trim_end_matches('/') {
-        "" => base_path,
-        base => base,
-    };
-    let path = format!("{base}/{path}");
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -250,6 +315,44 @@ mod tests {
         ] {
             assert_eq!(at(base).expect(base).endpoint(), endpoint);
         }
+    }
+
+    #[test]
+    fn azure_has_addresses_with_and_without_a_version() {
+        let azure = |base: &str| Deployment::new("az", Vendor::Azure, base, "gpt 4/o", None).expect(base);
+        let all = |deployment: &Deployment| {
+            Endpoint::ALL.map(|endpoint| deployment.address(endpoint).expect("azure has it").as_str().to_owned())
+        };
+        let base = "https://r.openai.azure.com";
+        let undated = ["chat/completions", "embeddings", "responses"].map(|path| format!("{base}/openai/v1/{path}"));
+        assert_eq!(all(&azure(base)), undated);
+        let dated = azure(base).with_api_version("2024-10-21").expect("a version");
+        let paths = ["deployments/gpt%204%2Fo/chat/completions", "deployments/gpt%204%2Fo/embeddings", "responses"];
+        assert_eq!(all(&dated), paths.map(|path| format!("{base}/openai/{path}?api-version=2024-10-21")));
+        assert_eq!(dated.listing(None).0, format!("{base}/openai/models?api-version=2024-10-21"));
+        let behind = azure("https://gateway.example/mine/").with_api_version("v").expect("a version");
+        assert_eq!(
+            behind.endpoint(),
+            "https://gateway.example/mine/deployments/gpt%204%2Fo/chat/completions?api-version=v"
+        );
+        assert_eq!(azure(base).with_api_version("2024&x=1").err(), Some(DeploymentError::ApiVersion));
+        assert_eq!(
+            at(base).expect("openai").with_api_version("v").err(),
+            Some(DeploymentError::NotAzure("api_version"))
+        );
+    }
+
+    #[test]
+    fn what_a_vendor_has_no_endpoint_for_has_no_address() {
+        for vendor in Vendor::ALL {
+            let base = vendor.own_address().unwrap_or("https://r.openai.azure.com");
+            let deployment = Deployment::new("p", vendor, base, "m", None).expect(base);
+            for endpoint in Endpoint::ALL {
+                assert_eq!(deployment.address(endpoint).is_some(), vendor.serves(endpoint), "{vendor:?} {endpoint}");
+            }
+            assert!(vendor.serves(Endpoint::ChatCompletions));
+        }
+        assert!(!Vendor::Anthropic.serves(Endpoint::Embeddings) && !Vendor::Gemini.serves(Endpoint::Responses));
     }
 
     #[test]

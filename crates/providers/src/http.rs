@@ -11,7 +11,7 @@ use bytes::Bytes;
 use reqwest::redirect;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use tollgate_types::job::ChatRequest;
+use tollgate_types::job::Request;
 use tollgate_types::{Failure, Tokens, UsageSource};
 
 use crate::deployment::Deployment;
@@ -66,7 +66,7 @@ pub struct Call<'a> {
     /// The request body, byte for byte as the job carried it.
     pub body: &'a Bytes,
     /// What was read in that body.
-    pub request: &'a ChatRequest,
+    pub request: &'a Request,
     /// The W3C trace context to pass on.
     pub traceparent: Option<&'a str>,
     /// The W3C vendor trace state to pass on.

@@ -1,20 +1,26 @@
 //! A request out; an answer or a typed failure in.
 //!
 //! Start with [`http`]: a [`Caller`] sends one [`Call`] to one [`Deployment`] and returns what was [`Called`]. What is
-//! particular to a vendor's wire format lives in that vendor's directory (`openai`, `anthropic`, `gemini`), behind one match in `adapter`.
+//! particular to a vendor's wire format lives in that vendor's directory (`openai`, `azure`, `anthropic`, `gemini`,
+//! `mistral`, `xai`, `ollama`), behind one match in `adapter`.
 //! [`tokens`] counts text where a provider does not, [`keys`] finds the keys and says which is used.
 //!
 //! Deliberately absent: retries, order, prices and budgets (they are decisions, and live in `policy`); the environment
 //! (the binary reads it and passes a function); any logging of prompts, answers, keys or failure messages.
 
 mod adapter;
+mod address;
 mod anthropic;
+mod azure;
 mod completion;
 pub mod deployment;
+mod embedding;
 mod gemini;
 pub mod http;
 pub mod keys;
+mod mistral;
 mod neutral;
+mod ollama;
 mod openai;
 pub mod outbound;
 mod payload;
@@ -23,6 +29,7 @@ mod retry_after;
 mod scrub;
 pub mod tokens;
 mod usage;
+mod xai;
 
 pub use deployment::{Deployment, DeploymentError, Timeouts, Vendor};
 pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, Usage, install_crypto};

@@ -108,22 +108,10 @@ impl Conversation {
         messages: Value,
         mut translate: impl FnMut(Speaker, Option<Value>, &mut Map<String, Value>, &str) -> Result<Vec<Value>>,
     ) -> Result<Conversation> {
-        let Value::Array(messages) = messages else { return unsupported("`messages` is no list") };
         let mut conversation = Conversation::default();
-        for (at, message) in messages.into_iter().enumerate() {
-            let place = format!("messages[{at}]");
-            let Value::Object(mut message) = message else { return unsupported(format!("`{place}` is no message")) };
-            let role = message.remove("role");
-            let speaker = match role.as_ref().and_then(Value::as_str).unwrap_or_default() {
-                "system" | "developer" => Speaker::System,
-                "user" => Speaker::User,
-                "assistant" => Speaker::Assistant,
-                "tool" => Speaker::Tool,
-                _ => return unsupported(format!("`{place}.role` is none of its roles")),
-            };
-            let content = message.remove("content").filter(|content| !content.is_null());
-            let parts = translate(speaker, content, &mut message, &place)?;
-            refuse_rest(&message, &place)?;
+        for (speaker, parts) in each_message(messages, |speaker, content, message, place| {
+            translate(speaker, content, message, place).map(|parts| (speaker, parts))
+        })? {
             conversation.add(speaker, parts);
         }
         if conversation.turns.first().is_none_or(|turn| turn.role != Role::User) {
@@ -143,6 +131,31 @@ impl Conversation {
             None => self.turns.push(Turn { role, parts }),
         }
     }
+}
+
+/// Reads the messages one by one; `translate` takes out of each what it understands, and what is left is refused.
+pub(crate) fn each_message<T>(
+    messages: Value,
+    mut translate: impl FnMut(Speaker, Option<Value>, &mut Map<String, Value>, &str) -> Result<T>,
+) -> Result<Vec<T>> {
+    let Value::Array(messages) = messages else { return unsupported("`messages` is no list") };
+    let one = |(at, message): (usize, Value)| {
+        let place = format!("messages[{at}]");
+        let Value::Object(mut message) = message else { return unsupported(format!("`{place}` is no message")) };
+        let role = message.remove("role");
+        let speaker = match role.as_ref().and_then(Value::as_str).unwrap_or_default() {
+            "system" | "developer" => Speaker::System,
+            "user" => Speaker::User,
+            "assistant" => Speaker::Assistant,
+            "tool" => Speaker::Tool,
+            _ => return unsupported(format!("`{place}.role` is none of its roles")),
+        };
+        let content = message.remove("content").filter(|content| !content.is_null());
+        let translated = translate(speaker, content, &mut message, &place)?;
+        refuse_rest(&message, &place)?;
+        Ok(translated)
+    };
+    messages.into_iter().enumerate().map(one).collect()
 }
 
 /// Whose message it is.
@@ -236,6 +249,14 @@ pub(crate) fn choice(choice: Value) -> Result<Choice> {
         (Some("required"), _) => Ok(Choice::Required),
         (None, Some(name)) => Ok(Choice::Function(name.to_owned())),
         _ => unsupported("`tool_choice` is none of its choices"),
+    }
+}
+
+/// The schema of a `response_format` that has one.
+pub(crate) fn schema(format: &Value) -> Result<Value> {
+    match &format["json_schema"]["schema"] {
+        schema @ Value::Object(_) => Ok(schema.clone()),
+        _ => unsupported("`response_format.json_schema.schema` is no schema"),
     }
 }
 

@@ -1,24 +1,37 @@
-//! OpenAI's chat completions, and every server that copies them.
+//! OpenAI's chat completions, embeddings and responses, and every server that copies them.
 //!
-//! Source: the OpenAI API reference, `POST /v1/chat/completions`
-//! (<https://platform.openai.com/docs/api-reference/chat>), and the differences of its copies where a comment says so.
+//! Source: the OpenAI API reference, `POST /v1/chat/completions`, `/v1/embeddings` and `/v1/responses`
+//! (<https://platform.openai.com/docs/api-reference>), and the differences of its copies where a comment says so. Copies
+//! stand behind one another (a proxy in front of xAI answers as xAI does), so what they differ in is read here for all.
 
+mod embeddings;
 mod request;
 mod response;
+mod responses;
 mod usage;
 
-use crate::adapter::{Adapter, Credential};
+use crate::adapter::{Adapter, Credential, Exchange};
 use crate::refusal;
 
-pub(crate) use response::answer_text;
+pub(crate) use request::body;
+pub(crate) use response::{answer_text, read};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    path: |_| "chat/completions".to_owned(),
+    chat: CHAT,
+    embeddings: Some(EMBEDDINGS),
+    responses: Some(RESPONSES),
     base_path: "/v1",
     credential: Credential::Bearer,
     headers: &[],
-    body: request::body,
-    read: response::read,
+    listing: "models",
     refuse: refusal::refuse,
-    answer_text: response::answer_text,
 };
+
+pub(crate) const CHAT: Exchange =
+    Exchange { path: |_| "chat/completions".to_owned(), body, read, answer_text: response::answer_text };
+
+pub(crate) const EMBEDDINGS: Exchange =
+    Exchange { path: |_| "embeddings".to_owned(), body, read: embeddings::read, answer_text: |_| String::new() };
+
+pub(crate) const RESPONSES: Exchange =
+    Exchange { path: |_| "responses".to_owned(), body, read: responses::read, answer_text: responses::answer_text };

@@ -9,7 +9,7 @@ use crate::refusal;
 
 /// A body that is no answer and says nothing of what was used.
 pub(crate) fn unusable(message: impl Into<String>) -> Unusable {
-    Unusable { message: message.into(), reported: Reported::default() }
+    Unusable::bad(message, Reported::default())
 }
 
 /// The body as text.
@@ -25,8 +25,8 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str, wanted: &str) -> Resu
 /// Refuses an error that came with the status of an answer.
 pub(crate) fn refuse_error(error: Option<&RawValue>) -> Result<(), Unusable> {
     let Some(error) = error else { return Ok(()) };
-    let words = refusal::message_of(error.get().as_bytes()).unwrap_or_default();
-    Err(unusable(format!("an error in place of an answer: {words}")))
+    let (kind, words) = refusal::error_in_an_answer(error.get().as_bytes());
+    Err(Unusable { kind, ..unusable(format!("an error in place of an answer: {words}")) })
 }
 
 /// What a body is that is no `wanted`, without a word of it: serde's own messages quote values.

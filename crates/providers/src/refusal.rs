@@ -25,9 +25,20 @@ const QUOTA: &[&str] = &[
 ];
 const CONTEXT: &[&str] = &["context_length_exceeded", "exceed_context_size_error"];
 const POLICY: &[&str] =
-    &["content_policy_violation", "content_filter", "invalid_prompt", "responsibleaipolicyviolation"];
+    &["content_policy_violation", "content_filter", "invalid_prompt", "bio_policy", "responsibleaipolicyviolation"];
 const AUTH: &[&str] = &["invalid_api_key", "authentication_error", "permission_error"];
-const NOT_FOUND: &[&str] = &["model_not_found", "deploymentnotfound"];
+/// For errors that come with the status of an answer, where the code must say what the status says elsewhere.
+const RATE: &[&str] = &["rate_limit_exceeded", "rate_limit_error", "slow_down", "resource_exhausted"];
+const SERVER: &[&str] = &[
+    "server_error",
+    "api_error",
+    "overloaded_error",
+    "server_is_overloaded",
+    "service_unavailable_error",
+    "timeout_error",
+    "vector_store_timeout",
+];
+const NOT_FOUND: &[&str] = &["model_not_found", "deploymentnotfound", "invalid_model"];
 
 /// Words of a 400, 413 or 422 that mean a prompt longer than the context (the list that LiteLLM keeps).
 const CONTEXT_WORDS: &[&str] = &[
@@ -44,6 +55,10 @@ const CONTEXT_WORDS: &[&str] = &[
     "input is too long",
     "too many input tokens",
     "too many tokens",
+    "longer than the context length",
+    "exceeds the context length",
+    "exceeded max context length",
+    "too large for model with",
 ];
 const POLICY_WORDS: &[&str] = &[
     "responsibleaipolicyviolation",
@@ -87,13 +102,47 @@ pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
     Failure { kind, http_status: Some(status), retry_after, billed: billed(status), message }
 }
 
-/// The message of an error object or body, for a 2xx that carries one.
-pub(crate) fn message_of(json: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(json).ok()?;
-    match value {
-        Value::String(message) => Some(message),
-        value => said(&value).message,
-    }
+/// Codes of failed responses (<https://platform.openai.com/docs/api-reference/responses/object>) by which no other try
+/// goes better: the pictures in the request, and where its data may lie.
+fn is_about_the_request(code: &str) -> bool {
+    code == "data_residency_mismatch" || code.contains("image") || code == "invalid_request_error"
+}
+
+/// The message of an error's body.
+pub(crate) fn message_of(body: &[u8]) -> Option<String> {
+    said(&serde_json::from_slice(body).ok()?).message
+}
+
+/// What an error object means that came with the status of an answer, and its message.
+///
+/// Only its codes count; without one that is known it is a bad response.
+pub(crate) fn error_in_an_answer(json: &[u8]) -> (FailureKind, String) {
+    let said = match serde_json::from_slice(json) {
+        Ok(Value::String(message)) => Said { message: Some(message), ..Said::default() },
+        Ok(value) => said(&value),
+        Err(_) => Said::default(),
+    };
+    let has = |list: &[&str]| said.codes.iter().any(|code| list.contains(&code.as_str()));
+    let kind = if has(QUOTA) {
+        FailureKind::QuotaExhausted
+    } else if has(RATE) {
+        FailureKind::RateLimited
+    } else if has(CONTEXT) {
+        FailureKind::ContextLength
+    } else if has(POLICY) {
+        FailureKind::ContentPolicy
+    } else if has(AUTH) {
+        FailureKind::Auth
+    } else if has(NOT_FOUND) {
+        FailureKind::NotFound
+    } else if has(SERVER) {
+        FailureKind::ServerError
+    } else if said.codes.iter().any(|code| is_about_the_request(code)) {
+        FailureKind::InvalidRequest
+    } else {
+        FailureKind::BadResponse
+    };
+    (kind, said.message.unwrap_or_default())
 }
 
 /// `{"error":{…}}`; vLLM's and Mistral's bare object; FastAPI's `detail`; Gemini's array of one.
@@ -101,7 +150,8 @@ fn said(body: &Value) -> Said {
     let body = body.get(0).unwrap_or(body);
     let error = body.get("error").unwrap_or(body);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let detail = body.get("detail");
+    // Mistral's message may itself be a list of details.
+    let detail = body.get("detail").or_else(|| error.get("message")?.get("detail"));
     let message = text(error.get("message"))
         .or_else(|| text(Some(error)))
         .or_else(|| text(body.get("message")))

@@ -30,8 +30,8 @@ static COUNTING: Semaphore = Semaphore::const_new(2);
 /// The most prompt tokens that a body of so many bytes can have, as far as its text goes.
 ///
 /// A byte-level encoding never has more tokens than bytes, and the JSON around each message is longer than the tokens
-/// that frame it; the rest covers the frame of the whole. Pictures and files that the body refers to by address are
-/// not bounded by its length.
+/// that frame it; the rest covers the frame of the whole. Pictures, files, earlier responses and stored prompts that the
+/// body refers to are not bounded by its length.
 pub fn prompt_bound(body_bytes: usize) -> u64 {
     const FRAME_TOKENS: u64 = 64;
     (body_bytes as u64).saturating_add(FRAME_TOKENS)
@@ -148,7 +148,12 @@ fn split_runs(text: &str) -> impl Iterator<Item = &str> {
 #[derive(Deserialize)]
 struct Prompt<'a> {
     #[serde(borrow)]
-    messages: Vec<Message<'a>>,
+    messages: Option<Vec<Message<'a>>>,
+    /// Of embeddings and of responses.
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
 }
@@ -179,18 +184,51 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 fn prompt_tokens(body: &[u8], encoding: Encoding) -> u64 {
     const PER_MESSAGE: u64 = 3;
     const PRIMING: u64 = 3;
-    let Ok(prompt) = serde_json::from_slice::<Prompt<'_>>(body) else { return estimated(body.len()) };
+    let prompt = serde_json::from_slice::<Prompt<'_>>(body).ok();
+    let Some(prompt) = prompt.filter(|prompt| prompt.messages.is_some() || prompt.input.is_some()) else {
+        return estimated(body.len());
+    };
     let mut texts: Vec<Cow<'_, str>> = Vec::new();
-    for message in &prompt.messages {
+    let mut messages = prompt.messages.unwrap_or_default();
+    let mut known = 0;
+    if let Some(input) = prompt.input {
+        known = push_input(input, &mut texts, &mut messages);
+    }
+    for message in &messages {
         [message.role, message.name, message.content].into_iter().flatten().for_each(|raw| push_texts(raw, &mut texts));
         texts.extend(message.tool_calls.map(|raw| Cow::Borrowed(raw.get())));
     }
+    prompt.instructions.into_iter().for_each(|raw| push_texts(raw, &mut texts));
     texts.extend(prompt.tools.map(|raw| Cow::Borrowed(raw.get())));
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
-    let frame = PER_MESSAGE * prompt.messages.len() as u64 + PRIMING;
+    // What is only embedded has no frame.
+    let frame = if messages.is_empty() { 0 } else { PER_MESSAGE * messages.len() as u64 + PRIMING };
     let text: u64 =
         if bytes > COUNT_BYTES_MAX { estimated(bytes) } else { texts.iter().map(|text| encoding.count(text)).sum() };
-    text + frame
+    text + frame + known
+}
+
+/// Takes an `input` apart: texts, messages of a response, or tokens that somebody counted already, whose number it returns.
+fn push_input<'a>(raw: &'a RawValue, texts: &mut Vec<Cow<'a, str>>, messages: &mut Vec<Message<'a>>) -> u64 {
+    if let Ok(tokens) = serde_json::from_str::<Vec<u32>>(raw.get()) {
+        return tokens.len() as u64;
+    }
+    if let Ok(lists) = serde_json::from_str::<Vec<Vec<u32>>>(raw.get()) {
+        return lists.iter().map(|list| list.len() as u64).sum();
+    }
+    let Ok(items) = serde_json::from_str::<Vec<&'a RawValue>>(raw.get()) else {
+        push_texts(raw, texts);
+        return 0;
+    };
+    for item in items {
+        match serde_json::from_str::<Message<'a>>(item.get()) {
+            Ok(message) if message.content.is_some() => messages.push(message),
+            // A call of a tool or its result: its JSON is about what the model reads.
+            Ok(_) => texts.push(Cow::Borrowed(item.get())),
+            Err(_) => push_texts(item, texts),
+        }
+    }
+    0
 }
 
 fn push_texts<'a>(raw: &'a RawValue, texts: &mut Vec<Cow<'a, str>>) {
@@ -306,6 +344,25 @@ mod tests {
         assert_eq!(tokens, Tokens { input: 2 * (1 + 2 + 3) + 3, output: 2, ..Tokens::default() });
         let prompt = estimate_prompt(Bytes::from_static(body.as_bytes()), "gpt-4o").await;
         assert_eq!(prompt, tokens.input);
+    }
+
+    #[test]
+    fn inputs_of_every_form_are_counted() {
+        for (body, tokens) in [
+            (r#"{"input":"hello world"}"#, 2),
+            (r#"{"input":["hello world","hello world"],"model":"ignored"}"#, 4),
+            (r#"{"input":[1,2,3]}"#, 3),
+            (r#"{"input":[[1,2,3],[4]]}"#, 4),
+            (r#"{"input":"hello world","instructions":"hello world"}"#, 4),
+            // Two words and a role, three for the frame, three for priming.
+            (r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"hello world"}]}]}"#, 9),
+            (r#"{"input":[]}"#, 0),
+        ] {
+            assert_eq!(prompt_tokens(body.as_bytes(), Encoding::O200k), tokens, "{body}");
+        }
+        let call = r#"{"type":"function_call_output","call_id":"c","output":"hello world"}"#;
+        let whole = Encoding::O200k.count(call);
+        assert_eq!(prompt_tokens(format!(r#"{{"input":[{call}]}}"#).as_bytes(), Encoding::O200k), whole);
     }
 
     #[tokio::test]

@@ -38,8 +38,21 @@ fn prompt_is_possible(counts: &Counts, sent: &Sent<'_>) -> bool {
     if prompt <= bytes.saturating_mul(2).saturating_add(HIDDEN_PROMPT_TOKENS) {
         return true;
     }
-    // A short address can stand for a large picture or a long file, and a search brings pages along.
-    const BY_REFERENCE: [&str; 5] = ["\"image_url\"", "\"file\"", "\"file_id\"", "\"input_audio\"", "\"web_search"];
+    // A short address can stand for a large picture, a long file or a long conversation, and a search brings pages along.
+    const BY_REFERENCE: [&str; 12] = [
+        "\"image_url\"",
+        "\"file\"",
+        "\"file_id\"",
+        "\"file_url\"",
+        "\"input_audio\"",
+        "\"web_search",
+        "\"file_search",
+        "\"mcp\"",
+        "\"previous_response_id\"",
+        "\"conversation\"",
+        "\"item_reference\"",
+        "\"prompt\"",
+    ];
     let text = std::str::from_utf8(sent.body).unwrap_or_default();
     prompt <= MAX_TOKENS_MAX && BY_REFERENCE.iter().any(|word| text.contains(word))
 }

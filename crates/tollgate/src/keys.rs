@@ -50,7 +50,7 @@ pub async fn keep_fresh(
 mod tests {
     use std::path::Path;
 
-    use tollgate_providers::{KeySource, Vendor};
+    use tollgate_providers::{Deployment, KeySource, Vendor};
 
     use super::*;
     use crate::supervisor::{Stopped, Supervisor};
@@ -65,7 +65,8 @@ mod tests {
 
     /// The keys as they are sent.
     fn sent(ring: &Ring) -> Vec<String> {
-        let header = |key| Vendor::OpenAi.headers(Some(&key))["authorization"].to_str().expect("text").to_owned();
+        let lab = Deployment::new("lab", Vendor::OpenAi, "http://127.0.0.1:9", "m", None).expect("a deployment");
+        let header = |key| lab.listing(Some(&key)).1["authorization"].to_str().expect("text").to_owned();
         ring.keys().into_iter().map(|(_, key)| header(key)).collect()
     }
 

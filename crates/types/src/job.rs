@@ -4,6 +4,7 @@
 //! copies no prompt: the body stays a slice of the message that carried it.
 
 mod fields;
+mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -17,17 +18,16 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::budget::Usd;
 use crate::code::ErrorCode;
+use crate::endpoint::Endpoint;
 use crate::ids::Digest;
 use crate::instant::UnixMillis;
 use crate::money::NanoUsd;
 use crate::strict::{self, StrictError};
 
-use fields::{Fields, forbidden, kind_of, object, wrong_type};
+use fields::{Fields, kind_of, object, wrong_type};
 
 /// The version of the `tollgate` object that this code speaks.
 pub const VERSION: u32 = 1;
-/// The endpoint that this broker serves.
-pub const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 /// The longest `custom_id`, project, user or model, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
 /// The most labels of one job.
@@ -38,6 +38,9 @@ pub const TAGS_MAX: usize = 16;
 pub const LABELS_BYTES_MAX: usize = 3072;
 /// The largest answer length that a job may ask for; above any model's.
 pub const MAX_TOKENS_MAX: u64 = 10_000_000;
+/// The most inputs of one job for embeddings, as OpenAI has it
+/// (<https://platform.openai.com/docs/api-reference/embeddings/create>).
+pub const INPUTS_MAX: usize = 2048;
 
 /// What a producer publishes: a request line of an OpenAI batch file, and our options.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -50,7 +53,7 @@ pub struct JobLine {
     /// `POST`; may be left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// `/v1/chat/completions`; may be left out.
+    /// `/v1/chat/completions`, `/v1/embeddings` or `/v1/responses`; the first if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The request for the provider; fields that Tollgate does not know pass untouched.
@@ -121,28 +124,33 @@ pub struct JobSpec {
     /// The request body, byte for byte as it came.
     pub body: Bytes,
     /// What Tollgate read in the body.
-    pub request: ChatRequest,
+    pub request: Request,
     /// Our options.
     pub options: Options,
     /// SHA-256 of endpoint and body: the same id with another digest is a conflict.
     pub digest: Digest,
 }
 
-/// What Tollgate reads in a chat completion request; all else passes untouched.
+/// What Tollgate reads in a body; all else passes untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatRequest {
+pub struct Request {
+    /// What it is for.
+    pub endpoint: Endpoint,
     /// The model that was asked for.
     pub model: String,
     /// Where the model's JSON string lies in the body.
     pub model_at: Range<usize>,
-    /// `max_completion_tokens` or `max_tokens`.
+    /// The longest answer in tokens: `max_completion_tokens` or `max_tokens`, of responses `max_output_tokens`; 0 of
+    /// embeddings, which have no answer tokens.
     pub max_tokens: Option<u64>,
-    /// How many answers; 1 unless the body says more.
+    /// How many answers: of a chat completion `n`, of embeddings one for each input; else 1.
     pub n: u64,
     /// Where `true` of `"stream": true` lies, if the body has that.
     pub stream_at: Option<Range<usize>>,
     /// Where the value of `stream_options` lies.
     pub stream_options_at: Option<Range<usize>>,
+    /// Whether a part of the prompt is stored with the provider, so that the body does not bound it.
+    pub prompt_elsewhere: bool,
 }
 
 /// Why a payload is not a job.
@@ -234,29 +242,30 @@ fn from_strict(error: StrictError) -> Rejection {
 const LINE_FIELDS: &[&str] = &["custom_id", "method", "url", "body", "tollgate"];
 const OPTION_FIELDS: &[&str] =
     &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags"];
-/// The same, as far as a body may not set it either.
-const FORBIDDEN_IN_BODY: &[&str] = &["api_key", "api_base", "base_url", "extra_headers"];
 
 fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection> {
     line.only("", LINE_FIELDS)?;
     let custom_id = line.optional_text("", "custom_id")?;
     let method = line.optional_text("", "method")?;
     let url = line.optional_text("", "url")?;
-    if method.as_deref().is_some_and(|m| m != "POST") || url.as_deref().is_some_and(|u| u != CHAT_COMPLETIONS) {
-        let message = format!("`method` and `url` must be POST and {CHAT_COMPLETIONS}, or left out");
-        return Err(Rejection::new(ErrorCode::UnsupportedUrl, message));
-    }
+    let endpoint = url.as_deref().map_or(Some(Endpoint::default()), Endpoint::of_url);
+    let endpoint = endpoint.filter(|_| method.as_deref().is_none_or(|method| method == "POST")).ok_or_else(|| {
+        let known = Endpoint::ALL.map(Endpoint::as_str).join(", ");
+        let message = format!("`method` must be POST and `url` one of {known}, or both left out");
+        Rejection::new(ErrorCode::UnsupportedUrl, message)
+    })?;
     let options = match line.get("tollgate") {
         Some(raw) => decode_options(&object(raw, "tollgate")?)?,
         None => Options { version: VERSION, ..Options::default() },
     };
     let raw_body = line.get("body").ok_or_else(|| {
-        let hint = if line.get("messages").is_some() { "; put the chat request into `body`" } else { "" };
+        let beside = ["messages", "input"].iter().any(|name| line.get(name).is_some());
+        let hint = if beside { "; put the request into `body`" } else { "" };
         Rejection::new(ErrorCode::MissingField, format!("`body` is missing{hint}"))
     })?;
-    let request = decode_chat(raw_body, &object(raw_body, "body")?)?;
+    let request = request::decode(endpoint, raw_body, &object(raw_body, "body")?)?;
     let body = payload.slice_ref(raw_body.get().as_bytes());
-    let digest = Digest::of(&[CHAT_COMPLETIONS.as_bytes(), &body]);
+    let digest = Digest::of(&[endpoint.as_str().as_bytes(), &body]);
     Ok(JobSpec { custom_id, body, request, options, digest })
 }
 
@@ -349,49 +358,6 @@ fn decode_labels(raw: &RawValue) -> Result<BTreeMap<String, String>, Rejection> 
         return Err(invalid("names of `tollgate.labels` are 1 to 64 characters of A-Z a-z 0-9 _ - .".to_owned()));
     }
     Ok(labels)
-}
-
-fn decode_chat(raw: &RawValue, body: &Fields<'_>) -> Result<ChatRequest, Rejection> {
-    let at = "body";
-    if let Some(name) = FORBIDDEN_IN_BODY.iter().find(|name| body.get(name).is_some()) {
-        return Err(forbidden(at, name));
-    }
-    let model = body.optional_text(at, "model")?.filter(|model| !model.is_empty());
-    let model = model.ok_or_else(|| Rejection::new(ErrorCode::MissingField, "`body.model` is missing"))?;
-    let span = |value: &RawValue| {
-        let start = value.get().as_ptr() as usize - raw.get().as_ptr() as usize;
-        start..start + value.get().len()
-    };
-    let model_at = span(body.get("model").expect("the model was just read"));
-    match body.get("messages") {
-        None => return Err(Rejection::new(ErrorCode::MissingField, "`body.messages` is missing")),
-        Some(messages) if !messages.get().starts_with('[') => {
-            return Err(wrong_type(at, "messages", "an array of messages", messages));
-        }
-        Some(messages) if messages.get()[1..].trim_start().starts_with(']') => {
-            return Err(Rejection::new(ErrorCode::NoMessages, "`body.messages` is empty; send at least one message"));
-        }
-        Some(_) => {}
-    }
-    let max_tokens = body.optional_count(at, "max_completion_tokens", MAX_TOKENS_MAX)?;
-    let max_tokens = max_tokens.or(body.optional_count(at, "max_tokens", MAX_TOKENS_MAX)?);
-    let n = body.optional_count(at, "n", 128)?.unwrap_or(1);
-    for name in ["temperature", "top_p", "frequency_penalty", "presence_penalty"] {
-        body.optional_number(at, name)?;
-    }
-    let stream = body.get("stream").filter(|raw| raw.get() != "null");
-    if let Some(raw) = stream.filter(|raw| !matches!(raw.get(), "true" | "false")) {
-        return Err(wrong_type(at, "stream", "true or false", raw));
-    }
-    let stream_at = stream.filter(|raw| raw.get() == "true").map(span);
-    Ok(ChatRequest {
-        model,
-        model_at,
-        max_tokens,
-        n,
-        stream_at,
-        stream_options_at: body.get("stream_options").map(span),
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod code;
+pub mod endpoint;
 pub mod event;
 pub mod failure;
 pub mod headers;
@@ -24,6 +25,7 @@ pub mod tokens;
 
 pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
 pub use code::{ErrorCode, Status};
+pub use endpoint::Endpoint;
 pub use event::{AttemptOutcome, AttemptRecord, EventError, Hold, UsageEvent, UsageSource};
 pub use failure::{Billed, Failure, FailureKind};
 pub use ids::{Class, Digest, JobId, LaneKey, Team};

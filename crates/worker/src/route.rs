@@ -13,6 +13,9 @@ use crate::context::Context;
 use crate::end::End;
 use crate::routes::{Priced, Serving};
 
+/// What a prompt that is stored with the provider counts at most, where the model's context is not known.
+const STORED_PROMPT_TOKENS: u64 = 1_000_000;
+
 /// The way of one job.
 pub(crate) struct Route {
     /// The model that was asked for, then those that stand in for it; never empty.
@@ -150,7 +153,10 @@ fn affordable(job: &JobSpec, leg: &Leg) -> bool {
 fn bound(job: &JobSpec, priced: &Priced) -> NanoUsd {
     let answer = job.request.max_tokens.unwrap_or(priced.output_tokens_max).saturating_mul(job.request.n);
     let price = priced.price.as_ref();
-    price.map_or(NanoUsd::ZERO, |price| price.upper_bound(prompt_bound(job.body.len()), answer))
+    // What is stored with the provider is as long as the model can read.
+    let stored = if job.request.prompt_elsewhere { priced.context_tokens.unwrap_or(STORED_PROMPT_TOKENS) } else { 0 };
+    let prompt = prompt_bound(job.body.len()).saturating_add(stored);
+    price.map_or(NanoUsd::ZERO, |price| price.upper_bound(prompt, answer))
 }
 
 fn shown(model: &str) -> String {

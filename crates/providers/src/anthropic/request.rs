@@ -19,9 +19,9 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tollgate_types::job::ChatRequest;
+use tollgate_types::job::Request;
 
-use crate::adapter::Unsendable;
+use crate::adapter::{To, Unsendable};
 use crate::neutral::{self, Choice, Conversation, Fields, Result, Role, Speaker, Turn, data_of, shown, unsupported};
 
 /// How long an answer may be where the request does not say: Anthropic wants a number. What is longer ends with `length`,
@@ -49,10 +49,10 @@ const WITHOUT_COUNTERPART: &[(&str, &str)] = &[
 ];
 
 /// The body to send.
-pub(super) fn body(body: &Bytes, request: &ChatRequest, model_json: &str) -> Result<Bytes> {
+pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes> {
     let mut fields = Fields::read(body)?;
     let mut out = Map::new();
-    let model: Value = serde_json::from_str(model_json).map_err(|_| Unsendable::AnotherBody)?;
+    let model: Value = serde_json::from_str(to.model_json).map_err(|_| Unsendable::AnotherBody)?;
     out.insert("model".into(), model);
     ["model", "max_tokens", "max_completion_tokens"].iter().for_each(|name| drop(fields.take(name)));
     out.insert("max_tokens".into(), request.max_tokens.unwrap_or(ANSWER_TOKENS).into());
@@ -209,13 +209,13 @@ fn tool_choice(choice: Option<Value>, parallel: Option<Value>) -> Result<Option<
 /// The form of the answer and the effort for it, in the object that Anthropic has for both.
 fn output_config(format: Option<Value>, effort: Option<Value>, own: Option<Value>) -> Result<Option<Value>> {
     let mut config = own.unwrap_or(json!({}));
+    if !config.is_object() {
+        return unsupported("`output_config` is no object");
+    }
     match format.as_ref().map(|format| format["type"].as_str().unwrap_or_default()) {
         None | Some("text") => {}
         Some("json_schema") => {
-            let schema = &format.unwrap_or_default()["json_schema"]["schema"];
-            if !schema.is_object() {
-                return unsupported("`response_format.json_schema.schema` is no schema");
-            }
+            let schema = neutral::schema(&format.unwrap_or_default())?;
             config["format"] = json!({ "type": "json_schema", "schema": schema });
         }
         Some(_) => return unsupported("`response_format` without a schema; give a `json_schema`"),

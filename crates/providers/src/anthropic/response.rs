@@ -45,17 +45,17 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     let counts = message.usage.and_then(|raw| serde_json::from_str::<RawUsage<'_>>(raw.get()).ok()?.counts());
     let usage = counts.as_ref().map(|counts| counts.tokens);
     let reported = message.usage.map(|raw| report(raw, counts, sent, answer_text_bytes)).unwrap_or_default();
-    let ended = |message: String, reported| Err(Unusable { message, reported });
+    let ended = |message: &str, reported| Err(Unusable::bad(message, reported));
     let finish = match message.stop_reason.as_deref() {
         Some("end_turn" | "stop_sequence") => "stop",
         Some("max_tokens" | "model_context_window_exceeded") => "length",
         Some("tool_use") => "tool_calls",
         Some("refusal") => "content_filter",
-        Some("pause_turn") => return ended("an answer that the model paused".to_owned(), reported),
-        Some(_) | None => return ended("an answer without a known end".to_owned(), reported),
+        Some("pause_turn") => return ended("an answer that the model paused", reported),
+        Some(_) | None => return ended("an answer without a known end", reported),
     };
     if answer_text_bytes == 0 && finish == "stop" {
-        return ended("an answer that holds nothing".to_owned(), reported);
+        return ended("an answer that holds nothing", reported);
     }
     let choices = vec![Choice { message: written, finish }];
     let body = completion(message.id, message.model, choices, usage.as_ref());

@@ -19,8 +19,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tollgate_types::job::ChatRequest;
+use tollgate_types::job::Request;
 
+use crate::adapter::To;
 use crate::neutral::{self, Choice, Conversation, Fields, Result, Role, Speaker, Turn, data_of, shown, unsupported};
 
 /// The most `stop` sequences.
@@ -47,7 +48,7 @@ const WITHOUT_COUNTERPART: &[(&str, &str)] = &[
 ];
 
 /// The body to send; the model stands in the address.
-pub(super) fn body(body: &Bytes, request: &ChatRequest, _model_json: &str) -> Result<Bytes> {
+pub(super) fn body(body: &Bytes, request: &Request, _to: &To<'_>) -> Result<Bytes> {
     let mut fields = Fields::read(body)?;
     ["model", "max_tokens", "max_completion_tokens"].iter().for_each(|name| drop(fields.take(name)));
     let mut called = HashMap::new();
@@ -186,10 +187,11 @@ fn calling(choice: Choice) -> Value {
     json!({ "functionCallingConfig": config })
 }
 
-fn generation_config(fields: &mut Fields, request: &ChatRequest) -> Result<Map<String, Value>> {
+fn generation_config(fields: &mut Fields, request: &Request) -> Result<Map<String, Value>> {
     let mut config = match fields.take("generationConfig") {
+        None => Map::new(),
         Some(Value::Object(own)) => own,
-        Some(_) | None => Map::new(),
+        Some(_) => return unsupported("`generationConfig` is no object"),
     };
     const SAME: [(&str, &str); 7] = [
         ("temperature", "temperature"),
@@ -219,10 +221,7 @@ fn generation_config(fields: &mut Fields, request: &ChatRequest) -> Result<Map<S
         Some(kind @ ("json_object" | "json_schema")) => {
             config.insert("responseMimeType".into(), "application/json".into());
             if kind == "json_schema" {
-                let schema = format.unwrap_or_default()["json_schema"]["schema"].take();
-                if !schema.is_object() {
-                    return unsupported("`response_format.json_schema.schema` is no schema");
-                }
+                let schema = neutral::schema(&format.unwrap_or_default())?;
                 config.insert("responseJsonSchema".into(), schema);
             }
         }

@@ -65,14 +65,14 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     let mut first = None;
     for (written, reason) in written {
         let Some(finish) = finish(reason.as_deref(), &written) else {
-            return Err(Unusable { message: "an answer without a known end".to_owned(), reported });
+            return Err(Unusable::bad("an answer without a known end", reported));
         };
         first.get_or_insert(finish);
         choices.push(Choice { message: written, finish });
     }
     let finish = first.unwrap_or_default().to_owned();
     if answer_text_bytes == 0 && finish == "stop" {
-        return Err(Unusable { message: "an answer that holds nothing".to_owned(), reported });
+        return Err(Unusable::bad("an answer that holds nothing", reported));
     }
     let body = completion(Some(id), generated.model_version, choices, usage.as_ref());
     Ok(Read { body, finish, answer_text_bytes, reported })

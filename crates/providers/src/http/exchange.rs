@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
 
 use super::{Answer, Call, Usage};
-use crate::adapter::{Adapter, Read, Refusal, Sent, Unsendable, Unusable};
+use crate::adapter::{Adapter, Exchange, Read, Refusal, Sent, Unsendable, Unusable};
 use crate::deployment::Deployment;
 use crate::keys::ApiKey;
 use crate::scrub::scrub;
@@ -88,20 +88,15 @@ pub(super) async fn run(
         return Err(failure(FailureKind::Deadline, Billed::No, "the job's time was over before the call"));
     }
     let adapter = deployment.vendor.adapter();
-    let body =
-        (adapter.body)(call.body, call.request, &deployment.model_json).map_err(|unsendable| match unsendable {
-            Unsendable::AnotherBody => {
-                failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body")
-            }
-            Unsendable::Unsupported(what) => {
-                let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
-                failure(FailureKind::Unsupported, Billed::No, &scrub(&message, &[]))
-            }
-        })?;
+    let endpoint = call.request.endpoint;
+    let there = adapter.exchange(endpoint).zip(deployment.address(endpoint));
+    let (exchange, address) = there.ok_or_else(|| unsendable(Unsendable::no_endpoint(endpoint), deployment))?;
+    let body = (exchange.body)(call.body, call.request, &deployment.to());
+    let body = body.map_err(|why| unsendable(why, deployment))?;
     let clock = Clock::new(started, deployment, call.deadline_in);
 
-    let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
-    let credential = key.map(|key| adapter.credential.header(key));
+    let request = client.post(address.clone()).headers(headers(deployment, call)).body(body);
+    let credential = key.map(|key| deployment.credential(key));
     let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
     let status = response.status();
@@ -120,12 +115,25 @@ pub(super) async fn run(
     let bytes = bytes.map_err(at_status)?;
 
     let sent = Sent { body: call.body, max_tokens: call.request.max_tokens, n: call.request.n };
-    match (adapter.read)(bytes, &sent) {
-        Ok(read) => Ok(answer(read, adapter, deployment, call, status.as_u16()).await),
-        Err(Unusable { message, reported }) => {
+    match (exchange.read)(bytes, &sent) {
+        Ok(read) => Ok(answer(read, exchange, deployment, call, status.as_u16()).await),
+        Err(Unusable { kind, message, reported }) => {
             seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, raw: reported.raw });
             let message = scrub(&message, &deployment.keys.secrets(key));
-            Err(at_status(failure(FailureKind::BadResponse, Billed::Maybe, &message)))
+            Err(at_status(failure(kind, Billed::Maybe, &message)))
+        }
+    }
+}
+
+/// Why nothing is sent, in words for the producer.
+fn unsendable(why: Unsendable, deployment: &Deployment) -> Failure {
+    match why {
+        Unsendable::AnotherBody => {
+            failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body")
+        }
+        Unsendable::Unsupported(what) => {
+            let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
+            failure(FailureKind::Unsupported, Billed::No, &scrub(&message, &[]))
         }
     }
 }
@@ -246,11 +254,11 @@ async fn whole(mut response: Response, deployment: &Deployment) -> Result<Vec<u8
     Ok(body)
 }
 
-async fn answer(read: Read, adapter: &Adapter, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
+async fn answer(read: Read, exchange: &Exchange, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
     let (tokens, usage_source) = match read.reported.tokens {
         Some(tokens) => (tokens, UsageSource::Provider),
         None => {
-            let text = (adapter.answer_text)(&read.body);
+            let text = (exchange.answer_text)(&read.body);
             (tokens::estimate(call.body.clone(), text, &deployment.model).await, UsageSource::Estimated)
         }
     };

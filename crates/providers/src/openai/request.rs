@@ -3,19 +3,19 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use tollgate_types::job::ChatRequest;
+use tollgate_types::job::Request;
 
-use crate::adapter::Unsendable;
+use crate::adapter::{To, Unsendable};
 
-/// Replaces the model by `model_json`, `"stream": true` by `false` and the value of `stream_options` by `null`: results
+/// Replaces the model by the deployment's, `"stream": true` by `false` and the value of `stream_options` by `null`: results
 /// are whole answers, so nothing is gained by having them in pieces. All other bytes stay as they are.
 ///
 /// Refuses if the ranges of `request` do not lie apart in `body`, which says that they are of another body.
-pub(super) fn body(body: &Bytes, request: &ChatRequest, model_json: &str) -> Result<Bytes, Unsendable> {
-    splice(body, request, model_json).ok_or(Unsendable::AnotherBody)
+pub(crate) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes, Unsendable> {
+    splice(body, request, to.model_json).ok_or(Unsendable::AnotherBody)
 }
 
-fn splice(body: &Bytes, request: &ChatRequest, model_json: &str) -> Option<Bytes> {
+fn splice(body: &Bytes, request: &Request, model_json: &str) -> Option<Bytes> {
     if request.stream_at.is_none() && request.stream_options_at.is_none() {
         let model = body.get(request.model_at.clone())?;
         if model == model_json.as_bytes() {
@@ -56,7 +56,7 @@ mod tests {
     fn spliced(chat: &str, model: &str) -> String {
         let spec = decode(chat);
         let model_json = serde_json::to_string(model).expect("texts serialise");
-        let out = super::body(&spec.body, &spec.request, &model_json).expect("the ranges fit");
+        let out = super::body(&spec.body, &spec.request, &To::model(&model_json)).expect("the ranges fit");
         String::from_utf8(out.into()).expect("UTF-8")
     }
 
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_body_that_needs_no_change_is_not_copied() {
         let spec = decode(r#"{"model":"m","messages":[1],"stream":false}"#);
-        let out = super::body(&spec.body, &spec.request, "\"m\"").expect("the ranges fit");
+        let out = super::body(&spec.body, &spec.request, &To::model("\"m\"")).expect("the ranges fit");
         assert_eq!(out.as_ptr(), spec.body.as_ptr());
     }
 
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(splice(&Bytes::from_static(b"{}"), &spec.request, "\"m\""), None);
         let mut request = spec.request.clone();
         request.stream_at = Some(request.model_at.clone());
-        assert_eq!(super::body(&spec.body, &request, "\"x\""), Err(Unsendable::AnotherBody));
+        assert_eq!(super::body(&spec.body, &request, &To::model("\"x\"")), Err(Unsendable::AnotherBody));
     }
 
     proptest! {

@@ -73,11 +73,11 @@ pub(crate) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
         choices.iter().filter_map(|c| c.message.as_ref()).flat_map(Message::written).map(str::len).sum();
     let reported = usage::read(envelope.usage, sent, answer_text_bytes);
     if choices.iter().any(|choice| choice.message.is_none()) {
-        return Err(Unusable { message: "a choice without a message".to_owned(), reported });
+        return Err(Unusable::bad("a choice without a message", reported));
     }
     let finish = finish(first);
     if answer_text_bytes == 0 && matches!(finish.as_str(), "" | "stop") {
-        return Err(Unusable { message: "an answer that holds nothing".to_owned(), reported });
+        return Err(Unusable::bad("an answer that holds nothing", reported));
     }
     // The second and last pass over the text: it makes the value that is passed on byte for byte.
     let body = RawValue::from_string(text).expect("it was just read as JSON");

@@ -52,6 +52,45 @@ pub(super) fn read(usage: Option<&RawValue>, sent: &Sent<'_>, answer_text_bytes:
     report(raw, counts, sent, answer_text_bytes)
 }
 
+/// The same for embeddings, which have prompt tokens alone.
+pub(super) fn read_embeddings(usage: Option<&RawValue>, sent: &Sent<'_>) -> Reported {
+    let Some(raw) = usage else { return none() };
+    let prompt = serde_json::from_str::<RawUsage<'_>>(raw.get()).ok().and_then(|usage| count(usage.prompt_tokens)?);
+    let tokens = prompt.map(|input| Tokens { input, ..Tokens::default() });
+    let counts = tokens.map(|tokens| Counts { tokens, reasoning_is_known: true, silent: 0 });
+    report(raw, counts, sent, 0)
+}
+
+#[derive(Deserialize)]
+struct ResponseUsage<'a> {
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    total_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input_tokens_details: Option<PromptDetails<'a>>,
+    #[serde(borrow)]
+    output_tokens_details: Option<CompletionDetails<'a>>,
+}
+
+/// The same for a response, which has other names for the same counts.
+pub(super) fn read_response(usage: Option<&RawValue>, sent: &Sent<'_>, answer_text_bytes: usize) -> Reported {
+    let Some(raw) = usage else { return none() };
+    let same = |usage: ResponseUsage<'_>| {
+        counts(&RawUsage {
+            prompt_tokens: usage.input_tokens,
+            completion_tokens: usage.output_tokens,
+            total_tokens: usage.total_tokens,
+            prompt_tokens_details: usage.input_tokens_details,
+            completion_tokens_details: usage.output_tokens_details,
+        })
+    };
+    let counts = serde_json::from_str(raw.get()).ok().and_then(same);
+    report(raw, counts, sent, answer_text_bytes)
+}
+
 fn counts(usage: &RawUsage<'_>) -> Option<Counts> {
     let prompt_details = usage.prompt_tokens_details.as_ref();
     let completion_details = usage.completion_tokens_details.as_ref();

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::Instant;
 use tollgate_providers::{Deployment, KeySource, Reload, Ring, Vendor};
-use tollgate_types::{Billed, FailureKind};
+use tollgate_types::{Billed, FailureKind, JobSpec};
 
 use crate::server::Server;
-use crate::{ANSWER, Log, call, json, logged};
+use crate::{ANSWER, Log, call, call_of, json, logged};
 
 /// A server that knows `sk-good`, has no credit for `sk-poor`, does not let `sk-narrow` use a model called `large`, and
 /// refuses every other key, quoting all that it was given.
@@ -163,10 +164,13 @@ async fn whatever_a_provider_echoes_no_key_of_its_is_published() {
         (StatusCode::UNAUTHORIZED, body.to_string()).into_response()
     })
     .await;
+    // Ollama refuses what it has nothing for.
+    let plain = br#"{"body":{"model":"fast","messages":[{"role":"user","content":"hello"}]}}"#;
+    let plain = JobSpec::decode(&Bytes::from_static(plain), 1 << 20).expect("a job");
     for vendor in Vendor::ALL {
         let mut to = Deployment::new("lab", vendor, &server.base_url(), "m", None).expect("a deployment");
         to.keys = ring(&["s3cret-of-ours", "s3cret-of-another"]);
-        let failure = call(&to).await.outcome.expect_err("it is refused");
+        let failure = call_of(&plain, &to, None).await.outcome.expect_err("it is refused");
         assert!(failure.message.contains("[key]") && !failure.message.contains("s3cret"), "{vendor:?}: {failure}");
     }
 }

@@ -15,7 +15,7 @@ use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
 use tollgate_worker::{Pool, Priced, Routes, StandIns};
 
-use super::sections::{self, Config, Key, Model, Price, Provider};
+use super::sections::{self, Config, Credential, Key, Model, Price, Provider};
 use super::{Origin, Problem, models};
 use crate::env::Env;
 
@@ -132,8 +132,12 @@ pub fn catalogue() -> Catalogue {
 }
 
 /// The vendor whose list prices hold at a provider.
+///
+/// At Azure a model has the name that its operator gave it, which may be another model's, so its list prices hold only where
+/// somebody says so.
 pub fn prices_as(provider: &Provider) -> Option<&str> {
-    provider.prices_as.as_deref().or_else(|| provider.is_the_vendor_itself().map(Vendor::as_str))
+    let itself = || provider.is_the_vendor_itself().filter(|vendor| *vendor != Vendor::Azure).map(Vendor::as_str);
+    provider.prices_as.as_deref().or_else(itself)
 }
 
 /// The vendor whose models a provider serves where there is no `[models]`, if it has any.
@@ -193,6 +197,12 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str) -> Result<Dep
     let vendor: Vendor = provider.vendor.parse()?;
     let deployment = Deployment::new(name, vendor, provider.address(), model, None);
     let mut deployment = deployment.map_err(|error| error.to_string())?;
+    if let Some(version) = &provider.api_version {
+        deployment = deployment.with_api_version(version).map_err(|error| error.to_string())?;
+    }
+    if provider.credential == Some(Credential::Bearer) {
+        deployment = deployment.with_bearer_token().map_err(|error| error.to_string())?;
+    }
     deployment.region = provider.region.clone().unwrap_or_default();
     deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
     deployment.correlation_headers = provider.correlation_headers;
@@ -206,10 +216,8 @@ pub fn key_sources(provider: &Provider) -> Vec<(String, KeySource)> {
     let id = |at: usize, key: &Key| key.name.clone().unwrap_or_else(|| format!("key-{}", at + 1));
     let said = said.enumerate().filter_map(|(at, key)| Some((id(at, key), key.source()?)));
     let sources: Vec<(String, KeySource)> = said.collect();
-    match provider.is_the_vendor_itself() {
-        Some(vendor) if sources.is_empty() => {
-            vec![(id(0, &Key::default()), KeySource::Env(vendor.key_variable().into()))]
-        }
+    match provider.is_the_vendor_itself().and_then(Vendor::key_variable) {
+        Some(variable) if sources.is_empty() => vec![(id(0, &Key::default()), KeySource::Env(variable.into()))],
         _ => sources,
     }
 }
@@ -328,6 +336,7 @@ impl Build<'_> {
         if let Some(region) = &served.region {
             deployment.region.clone_from(region);
         }
+        deployment.context_tokens = served.context_tokens.or(settings.context_tokens);
         let known = self.catalogue.facts(prices_as(provider), model);
         let output = served.output_tokens_max.or(settings.output_tokens_max).or(known.output_tokens_max);
         let priced = Priced {

@@ -12,6 +12,7 @@ use super::{Origin, Origins, Problem};
 
 mod keys;
 mod models;
+mod providers;
 mod teams;
 
 pub use teams::Served;
@@ -208,11 +209,7 @@ impl Checker<'_> {
         let known = listed::vendors();
         for (name, provider) in &self.config.providers {
             let key = |field: &str| format!("providers.{name}.{field}");
-            if let Err(error) = build::deployment_of(name, provider, "model") {
-                let field =
-                    if provider.vendor.parse::<tollgate_providers::Vendor>().is_err() { "vendor" } else { "base_url" };
-                self.problem(key(field), error);
-            }
+            self.wire_format(name, provider);
             if let Some(vendor) = provider.prices_as.as_deref().filter(|vendor| !known.contains(vendor)) {
                 let list: Vec<&str> = known.iter().copied().collect();
                 self.problem(

@@ -331,6 +331,10 @@ pub struct Provider {
     pub vendor: String,
     /// What the vendor's own clients take; the vendor's own address if left out.
     pub base_url: Option<String>,
+    /// The dated version of Azure's API; the undated one if left out. For Azure alone.
+    pub api_version: Option<String>,
+    /// How the key goes along: as Azure's API key, or as a bearer token of Microsoft Entra. For Azure alone.
+    pub credential: Option<Credential>,
     /// Where its key comes from.
     pub key: Option<Key>,
     /// Where its keys come from, in place of `key`, if it has several: they are used in turn.
@@ -359,13 +363,24 @@ impl Provider {
 
     /// The base URL, without a slash at its end.
     pub fn address(&self) -> &str {
-        let own = || self.speaks().map_or("", Vendor::own_address);
+        let own = || self.speaks().and_then(Vendor::own_address).unwrap_or_default();
         self.base_url.as_deref().unwrap_or_else(own).trim_end_matches('/')
     }
 
-    /// The vendor, if this is its own address.
+    /// The vendor, if this is its own address; of Azure, a resource's.
     pub fn is_the_vendor_itself(&self) -> Option<Vendor> {
-        self.speaks().filter(|vendor| self.address() == vendor.own_address())
+        self.speaks().filter(|vendor| match vendor {
+            Vendor::Azure => self.is_at_azure(),
+            vendor => vendor.own_address() == Some(self.address()),
+        })
+    }
+
+    /// Whether it is a resource of Azure, by the hosts that Azure gives out.
+    fn is_at_azure(&self) -> bool {
+        const RESOURCES: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
+        let rest = self.address().strip_prefix("https://").unwrap_or_default();
+        let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        RESOURCES.iter().any(|domain| host.ends_with(domain))
     }
 }
 
@@ -375,6 +390,8 @@ impl Default for Provider {
         Provider {
             vendor: "openai".into(),
             base_url: None,
+            api_version: None,
+            credential: None,
             key: None,
             keys: Vec::new(),
             allow_link_local: false,
@@ -386,6 +403,16 @@ impl Default for Provider {
             free: false,
         }
     }
+}
+
+/// How a key goes along to Azure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credential {
+    /// In the header `api-key`, as if nothing were said.
+    ApiKey,
+    /// As a bearer token.
+    Bearer,
 }
 
 /// Where a key comes from: one of `env`, `file` and `command`.
@@ -431,7 +458,8 @@ pub struct Model {
     pub routing: Strategy,
     /// The most answer tokens that the model can give, for upper bounds; what is known of the vendor's model if left out.
     pub output_tokens_max: Option<u64>,
-    /// The most prompt tokens that the model can read; what is known of the vendor's model if left out.
+    /// The most prompt tokens that the model can read; what is known of the vendor's model if left out. Ollama is told it
+    /// (its `num_ctx`), and cuts longer prompts.
     pub context_tokens: Option<u64>,
     /// The operator's own price, in US dollars per million tokens, in place of the list price.
     pub price: Option<Price>,

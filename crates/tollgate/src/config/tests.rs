@@ -7,6 +7,8 @@ use tollgate_providers::KeySource;
 use super::*;
 use crate::config::sections::LogFormat;
 
+mod vendors;
+
 fn env() -> Env {
     Env::of([("OPENAI_API_KEY", "sk-test")])
 }

@@ -1,3 +1,4 @@
+use super::request::FORBIDDEN_IN_BODY;
 use super::*;
 
 fn decode(text: &str) -> Result<JobSpec, Rejection> {
@@ -64,7 +65,9 @@ fn each_malformed_payload_is_refused_with_its_own_code_and_field() {
         (r#"{"body":{},"tollgate":{"deadline":1764583200}}"#.into(), ErrorCode::InvalidField, "`tollgate.deadline`"),
         (r#"{"body":{},"tollgate":{"deadline":"tomorrow"}}"#.into(), ErrorCode::InvalidField, "RFC 3339"),
         (r#"{"body":{},"tollgate":{"labels":{"a b":"x"}}}"#.into(), ErrorCode::InvalidField, "labels"),
-        (r#"{"body":{},"url":"/v1/embeddings"}"#.into(), ErrorCode::UnsupportedUrl, "/v1/chat/completions"),
+        (r#"{"body":{},"url":"/v1/files"}"#.into(), ErrorCode::UnsupportedUrl, "/v1/chat/completions, /v1/embeddings"),
+        (r#"{"body":{},"method":"GET"}"#.into(), ErrorCode::UnsupportedUrl, "`method` must be POST"),
+        (body(r#"{"model":"m","input":"x"}"#), ErrorCode::MissingField, "a body with `input` is for"),
         (r#"{"body":{"a":"\ud800"}}"#.into(), ErrorCode::InvalidJson, "escape"),
     ];
     for (text, code, says) in cases {
@@ -137,4 +140,81 @@ proptest::proptest! {
         sample[at] = byte;
         let _ = JobSpec::decode(&Bytes::from(sample), 1 << 20);
     }
+}
+
+fn decode_for(url: &str, body: &str) -> Result<JobSpec, Rejection> {
+    decode(&format!(r#"{{"url":"{url}","body":{body}}}"#))
+}
+
+#[test]
+fn every_form_of_an_embeddings_input_is_counted() {
+    for (input, n) in [(r#""a text""#, 1), (r#"["a","b"]"#, 2), ("[1, 2, 3]", 1), ("[[1,2],[3]]", 2)] {
+        let job = decode_for("/v1/embeddings", &format!(r#"{{"model":"m","input":{input},"stream":false}}"#));
+        let request = job.expect(input).request;
+        assert_eq!((request.endpoint, request.max_tokens, request.n), (Endpoint::Embeddings, Some(0), n), "{input}");
+    }
+    let many = |n: usize| format!(r#"{{"model":"m","input":[{}]}}"#, vec!["\"x\""; n].join(","));
+    assert_eq!(decode_for("/v1/embeddings", &many(INPUTS_MAX)).expect("it fits").request.n, 2048);
+    let rejection = decode_for("/v1/embeddings", &many(INPUTS_MAX + 1)).expect_err("one too many");
+    assert_eq!(rejection.message, "`body.input` has 2049 entries and may have 2048; make two jobs");
+}
+
+#[test]
+fn what_no_embedding_can_be_made_of_is_refused_by_field() {
+    for (fields, code, says) in [
+        ("", ErrorCode::MissingField, "`body.input` is missing"),
+        (r#","messages":[1]"#, ErrorCode::MissingField, "is for the `url` /v1/chat/completions"),
+        (r#","input":null"#, ErrorCode::MissingField, "`body.input`"),
+        (r#","input":"""#, ErrorCode::InvalidField, "is empty"),
+        (r#","input":[ ]"#, ErrorCode::InvalidField, "is empty"),
+        (r#","input":["a",""]"#, ErrorCode::InvalidField, "holds an empty text"),
+        (r#","input":[[1],[ ]]"#, ErrorCode::InvalidField, "holds an empty text or list"),
+        (r#","input":["a",1]"#, ErrorCode::InvalidField, "mixes kinds"),
+        (r#","input":[-1]"#, ErrorCode::InvalidField, "must be a text, a list of texts"),
+        (r#","input":[1.5]"#, ErrorCode::InvalidField, "must be a text"),
+        (r#","input":[["a"]]"#, ErrorCode::InvalidField, "must be a text"),
+        (r#","input":{"a":1}"#, ErrorCode::InvalidField, "not an object"),
+        (r#","input":7"#, ErrorCode::InvalidField, "not the number 7"),
+        (r#","input":"x","stream":true"#, ErrorCode::InvalidField, "`body.stream`"),
+        (r#","input":"x","encoding_format":"hex""#, ErrorCode::InvalidField, "`body.encoding_format`"),
+        (r#","input":"x","dimensions":0"#, ErrorCode::InvalidField, "`body.dimensions`"),
+    ] {
+        let rejection = decode_for("/v1/embeddings", &format!(r#"{{"model":"m"{fields}}}"#)).expect_err(fields);
+        assert_eq!(rejection.code, code, "{fields} -> {rejection:?}");
+        assert!(rejection.message.contains(says), "{fields} -> {}", rejection.message);
+    }
+}
+
+#[test]
+fn a_response_needs_something_to_answer_and_an_end_that_comes_with_the_call() {
+    for (fields, max_tokens) in [
+        (r#","input":"hi","max_output_tokens":9,"stream":true"#, Some(9)),
+        (r#","input":[{"role":"user","content":"hi"}],"background":false"#, None),
+        (r#","previous_response_id":"resp_1""#, None),
+        (r#","prompt":{"id":"pmpt_1"}"#, None),
+    ] {
+        let job = decode_for("/v1/responses", &format!(r#"{{"model":"m"{fields}}}"#)).expect(fields);
+        assert_eq!((job.request.endpoint, job.request.max_tokens), (Endpoint::Responses, max_tokens));
+        assert_eq!(job.request.stream_at.is_some(), fields.contains("stream"));
+    }
+    for (fields, code, says) in [
+        ("", ErrorCode::MissingField, "`body.input` is missing"),
+        (r#","messages":[1]"#, ErrorCode::MissingField, "is for the `url` /v1/chat/completions"),
+        (r#","input":[]"#, ErrorCode::InvalidField, "`body.input` is empty"),
+        (r#","input":7"#, ErrorCode::InvalidField, "a text or an array of items"),
+        (r#","input":"x","background":true"#, ErrorCode::InvalidField, "`body.background` is true"),
+        (r#","input":"x","background":1"#, ErrorCode::InvalidField, "true or false"),
+        (r#","input":"x","max_output_tokens":0"#, ErrorCode::InvalidField, "`body.max_output_tokens`"),
+    ] {
+        let rejection = decode_for("/v1/responses", &format!(r#"{{"model":"m"{fields}}}"#)).expect_err(fields);
+        assert_eq!(rejection.code, code, "{fields} -> {rejection:?}");
+        assert!(rejection.message.contains(says), "{fields} -> {}", rejection.message);
+    }
+}
+
+#[test]
+fn the_same_body_for_another_endpoint_is_another_request() {
+    let body = r#"{"model":"m","input":"x"}"#;
+    let [a, b] = ["/v1/embeddings", "/v1/responses"].map(|url| decode_for(url, body).expect("good").digest);
+    assert_ne!(a, b);
 }

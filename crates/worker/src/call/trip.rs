@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tollgate_policy::failure::{Left, Tried};
 use tollgate_providers::tokens;
-use tollgate_types::{AttemptRecord, ErrorCode, Failure, FailureKind, JobSpec, NanoUsd};
+use tollgate_types::{AttemptRecord, Endpoint, ErrorCode, Failure, FailureKind, JobSpec, NanoUsd};
 
 use crate::context::Context;
 use crate::delays::Delays;
@@ -49,6 +49,8 @@ impl<'a> Trip<'a> {
         let legs = &held.route.legs;
         let smallest =
             legs.iter().flat_map(|leg| &leg.deployments).filter_map(|(priced, _)| priced.context_tokens).min();
+        // Each input of an embedding is read for itself.
+        let smallest = smallest.filter(|_| job.request.endpoint != Endpoint::Embeddings);
         // Mostly the bytes alone say that it fits, and nothing is counted.
         let prompt_tokens = match smallest.is_some_and(|context| tokens::prompt_bound(job.body.len()) > context) {
             true => Some(tokens::estimate_prompt(job.body.clone(), &job.request.model).await),

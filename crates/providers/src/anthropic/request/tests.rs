@@ -4,7 +4,7 @@ use super::*;
 
 fn sent(chat: &Value) -> Result<Value> {
     let spec = JobSpec::decode(&format!("{{\"body\":{chat}}}").into(), 1 << 20).expect("a job");
-    let out = super::body(&spec.body, &spec.request, "\"claude-x\"")?;
+    let out = super::body(&spec.body, &spec.request, &To::model("\"claude-x\""))?;
     Ok(serde_json::from_slice(&out).expect("JSON"))
 }
 

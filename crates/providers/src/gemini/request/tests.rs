@@ -5,7 +5,7 @@ use crate::adapter::Unsendable;
 
 fn sent(chat: &Value) -> Result<Value> {
     let spec = JobSpec::decode(&format!("{{\"body\":{chat}}}").into(), 1 << 20).expect("a job");
-    let out = super::body(&spec.body, &spec.request, "\"gemini-x\"")?;
+    let out = super::body(&spec.body, &spec.request, &To::model("\"gemini-x\""))?;
     Ok(serde_json::from_slice(&out).expect("JSON"))
 }
 

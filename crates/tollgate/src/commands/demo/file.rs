@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tollgate_types::{Class, JobSpec, Team, job};
+use tollgate_types::{Class, Endpoint, JobSpec, Team};
 
 use super::workload::{Ids, Planned};
 
@@ -77,7 +77,7 @@ fn wrapped(question: &str, line: usize, dealing: &Dealing) -> Bytes {
     let line = json!({
         "custom_id": format!("line-{line}"),
         "method": "POST",
-        "url": job::CHAT_COMPLETIONS,
+        "url": Endpoint::ChatCompletions.as_str(),
         "body": body,
     });
     line.to_string().into()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tollgate_types::{Class, JobId, Team, job};
+use tollgate_types::{Class, Endpoint, JobId, Team, job};
 
 /// A job that the demo will submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn planned(n: usize, chance: &mut Chance, models: &[String], ids: &Ids) -> Plann
     let line = json!({
         "custom_id": format!("{name}-{n}"),
         "method": "POST",
-        "url": job::CHAT_COMPLETIONS,
+        "url": Endpoint::ChatCompletions.as_str(),
         "body": body,
         "tollgate": { "version": job::VERSION, "project": "demo", "labels": { "use": USES[index_of(name)] } },
     });

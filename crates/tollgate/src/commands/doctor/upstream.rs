@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_providers::{ApiKey, Ring, Vendor};
+use tollgate_providers::{ApiKey, Ring};
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
@@ -103,12 +103,9 @@ async fn probed((name, provider): (&str, &Provider), ring: &Ring, proxy: Option<
 }
 
 async fn list_models(provider: &Provider, key: Option<&ApiKey>, proxy: Option<&str>) -> Result<u16, String> {
-    let base = provider.address();
-    let bare = base.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
-    // As for calls.
-    let path = provider.speaks().filter(|_| bare).map_or("", Vendor::base_path);
-    let url = format!("{base}{path}/models");
-    let headers = provider.speaks().map(|vendor| vendor.headers(key)).unwrap_or_default();
+    // The address and the headers are those of calls; the model does not matter.
+    let deployment = build::deployment_of("probe", provider, "model")?;
+    let (url, headers) = deployment.listing(key);
     let request = client(proxy)?.get(url).headers(headers);
     Ok(request.send().await.map_err(in_words)?.status().as_u16())
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::{Options, UnixMillis, Usd, job};
+use tollgate_types::{Endpoint, Options, UnixMillis, Usd, job};
 
 use crate::config::values::Period;
 
@@ -45,7 +45,9 @@ impl Wish {
             labels: self.labels.clone(),
             tags: self.tags.clone(),
         };
-        json!({ "method": "POST", "url": job::CHAT_COMPLETIONS, "body": body, "tollgate": options }).to_string().into()
+        json!({ "method": "POST", "url": Endpoint::ChatCompletions.as_str(), "body": body, "tollgate": options })
+            .to_string()
+            .into()
     }
 }
 

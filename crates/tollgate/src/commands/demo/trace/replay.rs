@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tollgate_types::{Class, Team, job};
+use tollgate_types::{Class, Endpoint, Team, job};
 use toml::{Table, Value};
 
 use super::file::{self, Row, TraceError};
@@ -199,7 +199,7 @@ fn planned(n: usize, lane: &Lane, row: &Row, (prompt, limit): (String, Option<u3
     let line = json!({
         "custom_id": format!("trace-{n}"),
         "method": "POST",
-        "url": job::CHAT_COMPLETIONS,
+        "url": Endpoint::ChatCompletions.as_str(),
         "body": body,
         "tollgate": { "version": job::VERSION, "project": "trace" },
     });
