@@ -8,6 +8,7 @@ use tollgate_types::{Failure, Tokens};
 
 use crate::deployment::Vendor;
 use crate::keys::ApiKey;
+use crate::stream::Streaming;
 use crate::{anthropic, gemini, openai};
 
 /// One vendor's wire format, as functions without state.
@@ -28,6 +29,8 @@ pub(crate) struct Adapter {
     pub(crate) refuse: fn(&Refusal<'_>) -> Failure,
     /// The text of a usable answer, for counting it.
     pub(crate) answer_text: fn(&RawValue) -> String,
+    /// How an answer comes in pieces, where it can.
+    pub(crate) streaming: Option<Streaming>,
 }
 
 impl Vendor {

@@ -6,9 +6,11 @@
 mod error;
 mod request;
 mod response;
+mod stream;
 
 use crate::adapter::{Adapter, Credential};
 use crate::openai;
+use crate::stream::Streaming;
 
 pub(crate) static ADAPTER: Adapter = Adapter {
     path: |model| {
@@ -24,4 +26,9 @@ pub(crate) static ADAPTER: Adapter = Adapter {
     refuse: error::refuse,
     // Answers have the neutral shape by then.
     answer_text: openai::answer_text,
+    streaming: Some(Streaming {
+        endpoint: stream::endpoint,
+        body: request::body,
+        reader: || Box::new(stream::Frames::new()),
+    }),
 };

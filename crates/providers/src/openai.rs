@@ -5,10 +5,14 @@
 
 mod request;
 mod response;
+mod stream;
 mod usage;
+
+use reqwest::Url;
 
 use crate::adapter::{Adapter, Credential};
 use crate::refusal;
+use crate::stream::Streaming;
 
 pub(crate) use response::answer_text;
 
@@ -21,4 +25,9 @@ pub(crate) static ADAPTER: Adapter = Adapter {
     read: response::read,
     refuse: refusal::refuse,
     answer_text: response::answer_text,
+    streaming: Some(Streaming {
+        endpoint: Url::clone,
+        body: request::stream_body,
+        reader: || Box::<stream::Chunks>::default(),
+    }),
 };

@@ -5,15 +5,17 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, Url};
 use tokio::time::{Instant, timeout_at};
 use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
 
+use super::stream::{self, Streamed};
 use super::{Answer, Call, Usage};
 use crate::adapter::{Adapter, Read, Refusal, Sent, Unsendable, Unusable};
 use crate::deployment::Deployment;
 use crate::keys::ApiKey;
 use crate::scrub::scrub;
+use crate::stream::{Streaming, chunk_of_whole};
 use crate::tokens;
 
 /// The most bytes of an error body that are read; a message is a few hundred.
@@ -35,19 +37,21 @@ pub(super) struct Seen {
     pub(super) http_status: Option<u16>,
     pub(super) request_id: String,
     pub(super) first_byte: Option<Duration>,
+    pub(super) first_token: Option<Duration>,
     pub(super) end: Option<Instant>,
     pub(super) failed_usage: Option<Usage>,
 }
 
 /// The points in time at which a call ends.
-struct Clock {
+pub(super) struct Clock {
+    pub(super) started: Instant,
     first_byte: Instant,
     total: Instant,
     deadline: Option<Instant>,
 }
 
 /// A point in time, and what it means when it comes.
-type Limit = (Instant, FailureKind);
+pub(super) type Limit = (Instant, FailureKind);
 
 impl Clock {
     fn new(started: Instant, deployment: &Deployment, deadline_in: Option<Duration>) -> Self {
@@ -55,6 +59,7 @@ impl Clock {
         const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
         let after = |wait: Duration| started + wait.min(FOREVER);
         Clock {
+            started,
             first_byte: after(deployment.timeouts.first_byte.min(deployment.timeouts.total)),
             total: after(deployment.timeouts.total),
             deadline: deadline_in.map(after),
@@ -65,7 +70,7 @@ impl Clock {
         self.unless_deadline(self.first_byte, FailureKind::FirstByteTimeout)
     }
 
-    fn end(&self) -> Limit {
+    pub(super) fn end(&self) -> Limit {
         self.unless_deadline(self.total, FailureKind::TotalTimeout)
     }
 
@@ -88,19 +93,16 @@ pub(super) async fn run(
         return Err(failure(FailureKind::Deadline, Billed::No, "the job's time was over before the call"));
     }
     let adapter = deployment.vendor.adapter();
-    let body =
-        (adapter.body)(call.body, call.request, &deployment.model_json).map_err(|unsendable| match unsendable {
-            Unsendable::AnotherBody => {
-                failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body")
-            }
-            Unsendable::Unsupported(what) => {
-                let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
-                failure(FailureKind::Unsupported, Billed::No, &scrub(&message, None))
-            }
-        })?;
+    // Only a body that asks for a stream has the place at which its answer is asked for as one.
+    let asks = call.deltas.is_some() && call.request.stream_at.is_some();
+    let streaming = adapter.streaming.as_ref().filter(|_| asks);
+    let body = streaming.map_or(adapter.body, |streaming| streaming.body);
+    let body = body(call.body, call.request, &deployment.model_json).map_err(|what| unsendable(what, deployment))?;
+    let endpoint = streaming.map_or(Url::clone as fn(&Url) -> Url, |streaming| streaming.endpoint);
     let clock = Clock::new(started, deployment, call.deadline_in);
 
-    let request = client.post(deployment.endpoint.clone()).headers(headers(deployment, call)).body(body);
+    let headers = headers(deployment, call, streaming);
+    let request = client.post(endpoint(&deployment.endpoint)).headers(headers).body(body);
     let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
     let status = response.status();
     seen.first_byte = Some(started.elapsed());
@@ -112,27 +114,52 @@ pub(super) async fn run(
         seen.end = Some(Instant::now());
         return Err(failure);
     }
-    let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
-    seen.end = Some(Instant::now());
     let at_status = |failure: Failure| Failure { http_status: Some(status.as_u16()), ..failure };
-    let bytes = bytes.map_err(at_status)?;
-
     let sent = Sent { body: call.body, max_tokens: call.request.max_tokens, n: call.request.n };
-    match (adapter.read)(bytes, &sent) {
+    let read = match streaming.filter(|_| stream::is_one(response.headers())) {
+        Some(streaming) => {
+            let streamed = Streamed { deployment, call, clock: &clock, sent: &sent };
+            streamed.read(response, streaming, seen).await.map_err(at_status)?
+        }
+        None => {
+            let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
+            seen.end = Some(Instant::now());
+            let read = (adapter.read)(bytes.map_err(at_status)?, &sent);
+            if let (Ok(read), Some(on_delta)) = (&read, call.deltas) {
+                on_delta(chunk_of_whole(&read.body));
+                seen.first_token = Some(started.elapsed());
+            }
+            read
+        }
+    };
+    match read {
         Ok(read) => Ok(answer(read, adapter, deployment, call, status.as_u16()).await),
         Err(Unusable { message, reported }) => {
-            seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, raw: reported.raw });
+            let source = UsageSource::Provider;
+            seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, source, raw: reported.raw });
             let message = scrub(&message, deployment.key.as_ref().map(ApiKey::expose));
             Err(at_status(failure(FailureKind::BadResponse, Billed::Maybe, &message)))
         }
     }
 }
 
-fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
+fn unsendable(unsendable: Unsendable, deployment: &Deployment) -> Failure {
+    match unsendable {
+        Unsendable::AnotherBody => {
+            failure(FailureKind::InvalidRequest, Billed::No, "the request was read from another body")
+        }
+        Unsendable::Unsupported(what) => {
+            let message = format!("{} cannot do this: {what}", deployment.vendor.as_str());
+            failure(FailureKind::Unsupported, Billed::No, &scrub(&message, None))
+        }
+    }
+}
+
+fn headers(deployment: &Deployment, call: &Call<'_>, streaming: Option<&Streaming>) -> HeaderMap {
     let json = HeaderValue::from_static("application/json");
     let mut headers = deployment.headers.clone();
     headers.insert(CONTENT_TYPE, json.clone());
-    headers.insert(ACCEPT, json);
+    headers.insert(ACCEPT, streaming.map_or(json, |_| HeaderValue::from_static("text/event-stream")));
     // A trace context that cannot be a header is not worth failing a job for.
     let mut pass_on = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -153,7 +180,7 @@ fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
     headers
 }
 
-async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<T, Failure> {
     let message = match kind {
         FailureKind::Deadline => "the job's time ended during the call",
         FailureKind::FirstByteTimeout => "no response began in time",
@@ -163,7 +190,7 @@ async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<
 }
 
 /// What a transport error means. Only what fails before the request is sent is surely not billed.
-fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
+pub(super) fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
     let (kind, billed) = match &error {
         error if error.is_connect() => (FailureKind::Connect, Billed::No),
         error if is_garbled(error) => (FailureKind::BadResponse, Billed::Maybe),
@@ -221,22 +248,22 @@ async fn refused(adapter: &Adapter, deployment: &Deployment, clock: &Clock, mut 
 /// The whole body, counted as it comes out of decompression, so that a small body cannot become a large one unseen.
 async fn whole(mut response: Response, deployment: &Deployment) -> Result<Vec<u8>, Failure> {
     let max = deployment.response_bytes_max;
-    let too_large = || {
-        let message = format!("an answer of more than {max} bytes");
-        failure(FailureKind::BadResponse, Billed::Maybe, &message)
-    };
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > max {
-        return Err(too_large());
+        return Err(too_large(max));
     }
     let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(error, deployment))? {
         if body.len() + chunk.len() > max {
-            return Err(too_large());
+            return Err(too_large(max));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+pub(super) fn too_large(max: usize) -> Failure {
+    failure(FailureKind::BadResponse, Billed::Maybe, &format!("an answer of more than {max} bytes"))
 }
 
 async fn answer(read: Read, adapter: &Adapter, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
@@ -258,6 +285,6 @@ async fn answer(read: Read, adapter: &Adapter, deployment: &Deployment, call: &C
     }
 }
 
-fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {
+pub(super) fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {
     Failure { kind, http_status: None, retry_after: None, billed, message: message.to_owned() }
 }

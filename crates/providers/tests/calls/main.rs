@@ -4,6 +4,8 @@
 
 mod failures;
 mod server;
+mod streams;
+mod streams_cut;
 
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ async fn call_of(spec: &JobSpec, deployment: &Deployment, deadline_in: Option<Du
         run: "run-1",
         attempt: 2,
         deadline_in,
+        deltas: None,
     };
     let caller = caller();
     tokio::time::timeout(Duration::from_secs(30), caller.call(deployment, &call)).await.expect("every call ends")
@@ -201,6 +204,7 @@ async fn calls_reuse_their_connection() {
             run: "r",
             attempt,
             deadline_in: None,
+            deltas: None,
         };
         caller.call(&to, &call).await.outcome.expect("an answer");
     }
