@@ -174,8 +174,11 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str, key: Option<A
     let deployment = Deployment::new(name, vendor, provider.address(), model, key);
     let mut deployment = deployment.map_err(|error| error.to_string())?;
     deployment.region = provider.region.clone().unwrap_or_default();
-    let (first_byte, total) = (provider.first_byte_timeout.0, provider.total_timeout.0);
-    deployment.timeouts = Timeouts { first_byte, total, ..Timeouts::default() };
+    deployment.timeouts = Timeouts {
+        first_byte: provider.first_byte_timeout.0,
+        total: provider.total_timeout.0,
+        stall: provider.stall_timeout.0,
+    };
     deployment.correlation_headers = provider.correlation_headers;
     Ok(deployment)
 }
