@@ -148,44 +148,4 @@ fn objects_of(list: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String,
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_chunk_has_the_shape_of_openais() {
-        let head = Head { id: "i".into(), model: "m".into(), created: 7 };
-        assert_eq!(
-            head.chunk(1, json!({ "content": "a" }), None),
-            r#"{"id":"i","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":1,"delta":{"content":"a"},"logprobs":null,"finish_reason":null}]}"#
-        );
-    }
-
-    #[test]
-    fn a_whole_answer_is_one_chunk() {
-        let whole = json!({ "id": "i", "object": "chat.completion", "created": 7, "model": "m", "choices": [
-            { "index": 0, "message": { "role": "assistant", "content": "a" }, "finish_reason": "stop" },
-            { "index": 1, "message": { "tool_calls": [{ "id": "x" }, { "id": "y" }] }, "finish_reason": "tool_calls" },
-        ], "usage": { "prompt_tokens": 1 } });
-        let chunk: Value = serde_json::from_slice(&chunk_of_whole(
-            &serde_json::value::to_raw_value(&whole).expect("values always serialise"),
-        ))
-        .expect("JSON");
-        let expected = json!({ "id": "i", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [
-            { "index": 0, "delta": { "role": "assistant", "content": "a" }, "finish_reason": "stop" },
-            { "index": 1, "delta": { "tool_calls": [{ "id": "x", "index": 0 }, { "id": "y", "index": 1 }] }, "finish_reason": "tool_calls" },
-        ], "usage": { "prompt_tokens": 1 } });
-        assert_eq!(chunk, expected);
-    }
-
-    #[test]
-    fn an_event_that_is_no_json_is_not_quoted() {
-        let event = Event { name: String::new(), data: Bytes::from_static(b"secret") };
-        let Err(Broken::Unreadable(what)) = parse::<Value>(&event, "chunk") else { panic!("it was read") };
-        assert_eq!(what, "an event of 6 bytes that holds no JSON");
-        let event = Event { name: String::new(), data: Bytes::from_static(b"\"secret\"") };
-        let Err(Broken::Unreadable(what)) = parse::<Map<_, _>>(&event, "chunk") else { panic!("it was read") };
-        assert_eq!(what, "an event of 8 bytes that holds JSON that is no chunk");
-    }
-}
+mod tests;
