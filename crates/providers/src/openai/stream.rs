@@ -27,7 +27,7 @@ const OF_A_CHUNK: [&str; 5] = ["object", "choices", "usage", "error", "obfuscati
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 #[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,7 +39,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'a>, A::Error> {
                 let mut fields = Vec::with_capacity(8);
-                while let Some((Name(name), raw)) = map.next_entry()? {
+                while let Some((Text(name), raw)) = map.next_entry()? {
                     fields.push((name, raw));
                 }
                 Ok(Fields(fields))
@@ -52,8 +52,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 #[derive(serde::Deserialize)]
 struct Piece<'a> {
     index: Option<u64>,
-    delta: Option<Map<String, Value>>,
-    finish_reason: Option<Value>,
+    #[serde(borrow)]
+    delta: Option<Fields<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
     #[serde(borrow)]
     logprobs: Option<&'a RawValue>,
 }
@@ -92,7 +94,7 @@ impl Reader for Chunks {
         }
         let Fields(fields) = parse(event, "chunk")?;
         let field = |name: &str| fields.iter().find(|field| field.0 == name).map(|field| field.1);
-        let says = |name: &str| field(name).filter(|raw| !matches!(raw.get(), "null" | "\"\"" | "{}" | "0"));
+        let says = |name: &str| field(name).filter(|raw| !is_nothing(raw));
         // Old servers of vLLM send the error itself.
         if says("error").is_some() || field("object").is_some_and(|raw| raw.get() == "\"error\"") {
             return Err(Broken::Error);
@@ -153,7 +155,7 @@ impl Chunks {
     /// Keeps what a chunk says of the whole. Azure's first chunk has an empty id and an empty model.
     fn learn(&mut self, name: &str, raw: &RawValue) {
         let is_known = || self.head.get(name).is_some_and(|known| known.get() == raw.get());
-        if matches!(raw.get(), "null" | "\"\"" | "0" | "[]" | "{}") || is_known() {
+        if is_nothing(raw) || is_known() {
             return;
         }
         self.kept_bytes += raw.get().len();
@@ -164,25 +166,21 @@ impl Chunks {
     fn add(&mut self, piece: Piece<'_>) -> bool {
         let choice = self.choices.entry(piece.index.unwrap_or(0)).or_default();
         let mut writes = false;
-        for (name, piece) in piece.delta.unwrap_or_default() {
-            if is_nothing(&piece) && choice.message.contains_key(&name) {
+        for (name, raw) in piece.delta.map_or_else(Vec::new, |Fields(fields)| fields) {
+            let is_new = !choice.message.contains_key(&*name);
+            if is_nothing(raw) && !is_new {
                 continue;
             }
-            writes |= name != "role" && !is_nothing(&piece);
-            self.kept_bytes += size(&piece);
-            match (name.as_str(), piece) {
-                ("tool_calls", Value::Array(calls)) => calls.into_iter().for_each(|call| choice.call(call)),
-                (_, piece) => merge_field(&mut choice.message, name, piece),
-            }
+            writes |= name != "role" && !is_nothing(raw);
+            self.kept_bytes += choice.join(&name, raw);
         }
         if let Some(logprobs) = piece.logprobs {
             self.kept_bytes += logprobs.get().len();
             merge(&mut choice.logprobs, serde_json::from_str(logprobs.get()).unwrap_or_default());
         }
         // Some servers send an empty reason along until there is one.
-        if let Some(Value::String(reason)) = piece.finish_reason.filter(|reason| reason != "") {
-            choice.finish_reason = Some(reason);
-        }
+        let reason = piece.finish_reason.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        choice.finish_reason = reason.filter(|reason| !reason.is_empty()).or(choice.finish_reason.take());
         writes
     }
 
@@ -220,6 +218,24 @@ impl Chunks {
 }
 
 impl Choice {
+    /// Joins a field of a delta; says by how many bytes the choice has grown, roughly.
+    fn join(&mut self, name: &str, raw: &RawValue) -> usize {
+        // Nearly every piece is the next words of a text: they need no value of their own.
+        if let (Some(Value::String(known)), false) = (self.message.get_mut(name), NAMES.contains(&name))
+            && let Ok(Text(more)) = serde_json::from_str(raw.get())
+        {
+            known.push_str(&more);
+            return more.len();
+        }
+        let piece: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let grown = size(&piece);
+        match (name, piece) {
+            ("tool_calls", Value::Array(calls)) => calls.into_iter().for_each(|call| self.call(call)),
+            (_, piece) => merge_field(&mut self.message, name.to_owned(), piece),
+        }
+        grown
+    }
+
     /// Joins a piece of a call to it. Some servers count no calls, or give all of them the same index: there a new id
     /// means a new call.
     fn call(&mut self, piece: Value) {
@@ -254,12 +270,13 @@ impl Choice {
     }
 }
 
+/// Texts that do not grow: some servers repeat them in each piece.
+const NAMES: [&str; 5] = ["id", "type", "role", "index", "name"];
+
 fn merge_field(fields: &mut Map<String, Value>, name: String, piece: Value) {
-    // Some servers repeat a name in each piece.
-    const NAMES: [&str; 5] = ["id", "type", "role", "index", "name"];
     match fields.get_mut(&name) {
         None => drop(fields.insert(name, piece)),
-        Some(known) if NAMES.contains(&name.as_str()) && !is_nothing(known) => {}
+        Some(known) if NAMES.contains(&name.as_str()) && !known.is_null() && known != "" => {}
         Some(known) => merge(known, piece),
     }
 }
@@ -292,14 +309,8 @@ fn merge(into: &mut Value, piece: Value) {
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
+fn is_nothing(raw: &RawValue) -> bool {
+    matches!(raw.get(), "null" | "\"\"" | "[]" | "{}" | "0")
 }
 
 /// About how many bytes of memory a value adds to what it is joined to.
