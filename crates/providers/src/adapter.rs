@@ -8,6 +8,7 @@ use tollgate_types::{Endpoint, Failure, FailureKind, Tokens};
 
 use crate::deployment::Vendor;
 use crate::keys::ApiKey;
+use crate::stream::Streaming;
 use crate::{anthropic, azure, gemini, mistral, ollama, openai, xai};
 
 /// One vendor's wire format, as functions without state.
@@ -52,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) read: fn(Vec<u8>, &Sent<'_>) -> Result<Read, Unusable>,
     /// The text of a usable answer, for counting it.
     pub(crate) answer_text: fn(&RawValue) -> String,
+    /// How an answer comes in pieces, where it can.
+    pub(crate) streaming: Option<Streaming>,
 }
 
 /// Whom a body is for.

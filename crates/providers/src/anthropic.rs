@@ -5,8 +5,12 @@
 
 mod request;
 mod response;
+mod stream;
+
+use reqwest::Url;
 
 use crate::adapter::{Adapter, Credential, Exchange};
+use crate::stream::Streaming;
 use crate::{openai, refusal};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
@@ -16,6 +20,11 @@ pub(crate) static ADAPTER: Adapter = Adapter {
         read: response::read,
         // Answers have the neutral shape by then.
         answer_text: openai::answer_text,
+        streaming: Some(Streaming {
+            endpoint: Url::clone,
+            body: request::stream_body,
+            reader: || Box::new(stream::Events::new()),
+        }),
     },
     embeddings: None,
     responses: None,

@@ -117,12 +117,19 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// From the start of the call to the end of the answer.
     pub total: Duration,
+    /// How long a stream may be silent. Before the model's first word, silence may be thought: there it is the time to
+    /// the first byte, if that is longer.
+    pub stall: Duration,
 }
 
 impl Default for Timeouts {
-    /// Two minutes to the first byte; ten minutes in all, as the vendors' own clients have it.
+    /// Two minutes to the first byte; ten minutes in all, as the vendors' own clients have it; a minute of silence.
     fn default() -> Self {
-        Timeouts { first_byte: Duration::from_secs(120), total: Duration::from_secs(600) }
+        Timeouts {
+            first_byte: Duration::from_secs(120),
+            total: Duration::from_secs(600),
+            stall: Duration::from_secs(60),
+        }
     }
 }
 
@@ -139,7 +146,7 @@ pub struct Deployment {
     pub region: String,
     /// How long a call may take.
     pub timeouts: Timeouts,
-    /// The largest answer that is read, in bytes after decompression.
+    /// The largest answer that is read, in bytes after decompression; of a stream, the largest that is kept.
     pub response_bytes_max: usize,
     /// Whether job, run and attempt go along as `x-tollgate-…` headers. They are no secret, but no business of a third
     /// party either, so they are off unless the operator owns the provider.

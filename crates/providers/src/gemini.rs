@@ -9,9 +9,11 @@ mod embeddings;
 mod error;
 mod request;
 mod response;
+mod stream;
 
 use crate::adapter::{Adapter, Credential, Exchange};
 use crate::openai;
+use crate::stream::Streaming;
 
 pub(crate) static ADAPTER: Adapter = Adapter {
     chat: Exchange {
@@ -20,12 +22,18 @@ pub(crate) static ADAPTER: Adapter = Adapter {
         read: response::read,
         // Answers have the neutral shape by then.
         answer_text: openai::answer_text,
+        streaming: Some(Streaming {
+            endpoint: stream::endpoint,
+            body: request::body,
+            reader: || Box::new(stream::Frames::new()),
+        }),
     },
     embeddings: Some(Exchange {
         path: |model| format!("{}:batchEmbedContents", resource(model)),
         body: embeddings::body,
         read: embeddings::read,
         answer_text: |_| String::new(),
+        streaming: None,
     }),
     responses: None,
     base_path: "/v1beta",

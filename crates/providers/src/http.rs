@@ -3,7 +3,9 @@
 //! Nothing here logs a prompt, an answer, a key, or a failure's message.
 
 mod exchange;
+mod stream;
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -60,8 +62,15 @@ pub struct Caller {
     client: reqwest::Client,
 }
 
+/// Takes the deltas of an answer, in their order: each is one JSON object in the shape of OpenAI's
+/// `chat.completion.chunk`, on one line, whatever the vendor. It is called while the answer is read, so it must never
+/// block: what it cannot take at once, it drops or keeps.
+///
+/// Chunks without a choice, in which some vendors report usage, are not passed on.
+pub type OnDelta<'a> = &'a (dyn Fn(Bytes) + Send + Sync);
+
 /// What is asked of a deployment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// The request body, byte for byte as the job carried it.
     pub body: &'a Bytes,
@@ -79,6 +88,21 @@ pub struct Call<'a> {
     pub attempt: u32,
     /// How much time the job has left.
     pub deadline_in: Option<Duration>,
+    /// Who reads along. With somebody, the answer is asked for as a stream; it comes as one delta where the vendor cannot
+    /// stream, the server does not, or the request does not say `"stream": true`.
+    pub deltas: Option<OnDelta<'a>>,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("job", &self.job)
+            .field("run", &self.run)
+            .field("attempt", &self.attempt)
+            .field("deadline_in", &self.deadline_in)
+            .field("has_deltas", &self.deltas.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a call went.
@@ -94,7 +118,11 @@ pub struct Called {
     pub latency: Duration,
     /// From the start of the call to the response's headers.
     pub first_byte: Option<Duration>,
-    /// What a failed call used, where the provider answered, billed and said so, and the answer is unusable.
+    /// From the start of the call to the first content of the model (text, the call of a tool, a refusal, a thought), if
+    /// somebody read along.
+    pub first_token: Option<Duration>,
+    /// What a failed call used: where the provider answered, billed and said so, and the answer is unusable; or where a
+    /// stream broke off after the model wrote something.
     pub failed_usage: Option<Usage>,
     /// The id of the key that was sent; empty if none was.
     pub key: String,
@@ -107,7 +135,7 @@ pub struct Called {
 /// A usable answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The provider's body, byte for byte.
+    /// The provider's body, byte for byte; of a vendor with another shape, or of a stream, the same as a chat completion.
     pub body: Box<RawValue>,
     /// The provider's HTTP status, a 2xx.
     pub http_status: u16,
@@ -123,12 +151,14 @@ pub struct Answer {
     pub answer_text_bytes: usize,
 }
 
-/// What a call used, by the provider's own account.
+/// What a failed call used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// The counts.
     pub tokens: Tokens,
-    /// The provider's own usage object as compact JSON; empty if too long for a usage record.
+    /// Whether the provider said so, or a part of it was counted by us.
+    pub source: UsageSource,
+    /// The provider's own usage object as compact JSON; empty if there is none or it is too long for a usage record.
     pub raw: String,
 }
 
@@ -141,7 +171,7 @@ impl Caller {
         install_crypto();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            // Answers are whole, so a connection per call in flight costs little, and none waits behind another.
+            // A connection per call in flight costs little, and no answer waits behind another.
             .http1_only()
             .tcp_nodelay(true)
             .connect_timeout(options.connect_timeout)
@@ -159,7 +189,7 @@ impl Caller {
         Ok(Caller { client: builder.build().map_err(CallerError::Client)? })
     }
 
-    /// Sends one request and reads the whole answer.
+    /// Sends one request and reads the whole answer, giving its deltas on if somebody reads along.
     ///
     /// Never retries. A key that it fails for is out of use from then on; without any usable key nothing is sent, and the
     /// failure says when the first comes back. The call ends at the earliest of the deployment's timeouts and the deadline. An answer without
@@ -196,6 +226,7 @@ impl Caller {
             request_id: seen.request_id,
             latency,
             first_byte: seen.first_byte,
+            first_token: seen.first_token,
             failed_usage: seen.failed_usage,
             key: key.unwrap_or_default(),
             another_key,

@@ -27,10 +27,12 @@ mod payload;
 mod refusal;
 mod retry_after;
 mod scrub;
+mod sse;
+mod stream;
 pub mod tokens;
 mod usage;
 mod xai;
 
 pub use deployment::{Deployment, DeploymentError, Timeouts, Vendor};
-pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, Usage, install_crypto};
+pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, OnDelta, Usage, install_crypto};
 pub use keys::{ApiKey, KeyError, KeySource, Reload, Ring};

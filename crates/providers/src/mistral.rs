@@ -12,7 +12,8 @@ use crate::adapter::{Adapter, Credential, Exchange};
 use crate::{openai, refusal};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    chat: Exchange { body: request::body, read: response::read, ..openai::CHAT },
+    // Its chunks hold lists of typed parts, and its answers are short: they come whole.
+    chat: Exchange { body: request::body, read: response::read, streaming: None, ..openai::CHAT },
     embeddings: Some(Exchange { body: embeddings::body, ..openai::EMBEDDINGS }),
     responses: None,
     base_path: "/v1",

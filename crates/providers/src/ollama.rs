@@ -23,12 +23,14 @@ pub(crate) static ADAPTER: Adapter = Adapter {
         read: response::read,
         // Answers have the neutral shape by then.
         answer_text: openai::answer_text,
+        streaming: None,
     },
     embeddings: Some(Exchange {
         path: |_| "api/embed".to_owned(),
         body: embeddings::body,
         read: embeddings::read,
         answer_text: |_| String::new(),
+        streaming: None,
     }),
     responses: None,
     base_path: "",

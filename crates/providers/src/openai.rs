@@ -8,10 +8,14 @@ mod embeddings;
 mod request;
 mod response;
 mod responses;
+mod stream;
 mod usage;
+
+use reqwest::Url;
 
 use crate::adapter::{Adapter, Credential, Exchange};
 use crate::refusal;
+use crate::stream::Streaming;
 
 pub(crate) use request::body;
 pub(crate) use response::{answer_text, read};
@@ -27,11 +31,30 @@ pub(crate) static ADAPTER: Adapter = Adapter {
     refuse: refusal::refuse,
 };
 
-pub(crate) const CHAT: Exchange =
-    Exchange { path: |_| "chat/completions".to_owned(), body, read, answer_text: response::answer_text };
+pub(crate) const CHAT: Exchange = Exchange {
+    path: |_| "chat/completions".to_owned(),
+    body,
+    read,
+    answer_text: response::answer_text,
+    streaming: Some(Streaming {
+        endpoint: Url::clone,
+        body: request::stream_body,
+        reader: || Box::<stream::Chunks>::default(),
+    }),
+};
 
-pub(crate) const EMBEDDINGS: Exchange =
-    Exchange { path: |_| "embeddings".to_owned(), body, read: embeddings::read, answer_text: |_| String::new() };
+pub(crate) const EMBEDDINGS: Exchange = Exchange {
+    path: |_| "embeddings".to_owned(),
+    body,
+    read: embeddings::read,
+    answer_text: |_| String::new(),
+    streaming: None,
+};
 
-pub(crate) const RESPONSES: Exchange =
-    Exchange { path: |_| "responses".to_owned(), body, read: responses::read, answer_text: responses::answer_text };
+pub(crate) const RESPONSES: Exchange = Exchange {
+    path: |_| "responses".to_owned(),
+    body,
+    read: responses::read,
+    answer_text: responses::answer_text,
+    streaming: None,
+};

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use tollgate_types::{Billed, Failure, FailureKind};
 
 use crate::adapter::Refusal;
+use crate::keys::ApiKey;
 use crate::retry_after;
 use crate::scrub::scrub;
 
@@ -100,6 +101,40 @@ pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
     };
     let message = scrub(&message, refusal.keys);
     Failure { kind, http_status: Some(status), retry_after, billed: billed(status), message }
+}
+
+/// What codes of errors inside of a stream would have as their status. All others are the server's own trouble.
+const STATUS_OF_CODE: &[(u16, &[&str])] = &[
+    (429, &["rate_limit_error", "rate_limit_exceeded", "slow_down", "too_many_requests", "resource_exhausted"]),
+    (400, &["invalid_request_error", "invalid_argument", "failed_precondition", "request_too_large"]),
+    (401, &["unauthenticated"]),
+    (403, &["permission_denied"]),
+    (404, &["not_found_error", "not_found"]),
+];
+
+/// The failure that an error inside of a stream means: what `refuse` makes of it with the status that it would have had
+/// before the stream began. The model may have worked until then.
+pub(crate) fn refuse_in_stream(error: &[u8], keys: &[ApiKey], refuse: fn(&Refusal<'_>) -> Failure) -> Failure {
+    let status = serde_json::from_slice(error).map_or(500, |error| status_in_stream(&error));
+    let failure = refuse(&Refusal { status, headers: &HeaderMap::new(), body: error, keys });
+    let said = failure.message.strip_prefix(&format!("HTTP {status}")).unwrap_or(&failure.message);
+    let message = scrub(&format!("an error in the stream{said}"), &[]);
+    Failure { http_status: None, billed: Billed::Maybe, message, ..failure }
+}
+
+fn status_in_stream(error: &Value) -> u16 {
+    let inner = error.get(0).unwrap_or(error);
+    let code = &inner.get("error").unwrap_or(inner)["code"];
+    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok());
+    if let Some(status) = number.and_then(|number| u16::try_from(number).ok()).filter(|n| (400..600).contains(n)) {
+        return status;
+    }
+    let said = said(error);
+    let has = |list: &[&str]| said.codes.iter().any(|code| list.contains(&code.as_str()));
+    if [QUOTA, CONTEXT, POLICY, AUTH, NOT_FOUND].into_iter().any(has) {
+        return 400;
+    }
+    STATUS_OF_CODE.iter().find(|(_, codes)| has(codes)).map_or(500, |(status, _)| *status)
 }
 
 /// Codes of failed responses (<https://platform.openai.com/docs/api-reference/responses/object>) by which no other try

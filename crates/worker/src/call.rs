@@ -230,6 +230,7 @@ fn aborted(started_at: UnixMillis, cx: &Context) -> Called {
         request_id: String::new(),
         latency: cx.clock.now().since(started_at),
         first_byte: None,
+        first_token: None,
         failed_usage: None,
         key: String::new(),
         another_key: false,
@@ -252,6 +253,7 @@ fn request<'a>(
         run: &run.id,
         attempt: u32::try_from(number).unwrap_or(u32::MAX),
         deadline_in,
+        deltas: None,
     }
 }
 

@@ -90,6 +90,15 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
     Ok(serde_json::to_vec(&out).expect("values always serialise").into())
 }
 
+/// The body to send for a stream.
+pub(super) fn stream_body(bytes: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes> {
+    let mut out = Vec::from(body(bytes, request, to)?);
+    // It is an object that has a model, and no `stream`: that has no meaning for the answer, and was left out.
+    out.pop();
+    out.extend_from_slice(b",\"stream\":true}");
+    Ok(out.into())
+}
+
 fn turn(Turn { role, parts }: Turn) -> Value {
     let role = match role {
         Role::User => "user",

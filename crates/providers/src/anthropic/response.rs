@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::adapter::{Read, Sent, Unusable};
+use crate::adapter::{Read, Reported, Sent, Unusable};
 use crate::completion::{Choice, Written, completion};
 use crate::payload;
 use crate::usage::{Counts, count, report};
@@ -47,12 +47,11 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     let reported = message.usage.map(|raw| report(raw, counts, sent, answer_text_bytes)).unwrap_or_default();
     let ended = |message: &str, reported| Err(Unusable::bad(message, reported));
     let finish = match message.stop_reason.as_deref() {
-        Some("end_turn" | "stop_sequence") => "stop",
-        Some("max_tokens" | "model_context_window_exceeded") => "length",
-        Some("tool_use") => "tool_calls",
-        Some("refusal") => "content_filter",
         Some("pause_turn") => return ended("an answer that the model paused", reported),
-        Some(_) | None => return ended("an answer without a known end", reported),
+        reason => match reason.and_then(finish) {
+            Some(finish) => finish,
+            None => return ended("an answer without a known end", reported),
+        },
     };
     if answer_text_bytes == 0 && finish == "stop" {
         return ended("an answer that holds nothing", reported);
@@ -62,8 +61,25 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     Ok(Read { body, finish: finish.to_owned(), answer_text_bytes, reported })
 }
 
+/// The word for an end that is one.
+pub(super) fn finish(stop_reason: &str) -> Option<&'static str> {
+    match stop_reason {
+        "end_turn" | "stop_sequence" => Some("stop"),
+        "max_tokens" | "model_context_window_exceeded" => Some("length"),
+        "tool_use" => Some("tool_calls"),
+        "refusal" => Some("content_filter"),
+        _ => None,
+    }
+}
+
+/// What the provider says was used.
+pub(super) fn reported(usage: &RawValue, sent: &Sent<'_>, answer_text_bytes: usize) -> Reported {
+    let counts = serde_json::from_str::<RawUsage<'_>>(usage.get()).ok().and_then(|usage| usage.counts());
+    report(usage, counts, sent, answer_text_bytes)
+}
+
 /// What the model wrote.
-fn written(blocks: &[Value]) -> Written {
+pub(super) fn written(blocks: &[Value]) -> Written {
     let mut written = Written::default();
     for block in blocks {
         match block["type"].as_str().unwrap_or_default() {
@@ -76,13 +92,18 @@ fn written(blocks: &[Value]) -> Written {
             "tool_use" => written.tool_calls.push(json!({
                 "id": block["id"],
                 "type": "function",
-                "function": { "name": block["name"], "arguments": block["input"].to_string() },
+                "function": { "name": block["name"], "arguments": arguments(&block["input"]) },
             })),
             // What servers' own tools write has no place in a chat completion.
             _ => {}
         }
     }
     written
+}
+
+/// The arguments of a call as text. They are text already where a stream was cut in the middle of them.
+fn arguments(input: &Value) -> String {
+    input.as_str().map_or_else(|| input.to_string(), str::to_owned)
 }
 
 /// Anthropic counts what its cache gave and took beside the input, and thoughts inside the output, without saying how

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::adapter::{Read, Sent, Unusable};
+use crate::adapter::{Read, Reported, Sent, Unusable};
 use crate::completion::{Choice, Written, completion};
 use crate::payload;
 use crate::usage::{Counts, count, report};
@@ -64,7 +64,7 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     let mut choices = Vec::new();
     let mut first = None;
     for (written, reason) in written {
-        let Some(finish) = finish(reason.as_deref(), &written) else {
+        let Some(finish) = finish(reason.as_deref(), !written.tool_calls.is_empty()) else {
             return Err(Unusable::bad("an answer without a known end", reported));
         };
         first.get_or_insert(finish);
@@ -79,10 +79,10 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
 }
 
 /// The word for an end; `None` for what is no end, and may go well when it is tried again.
-fn finish(reason: Option<&str>, written: &Written) -> Option<&'static str> {
+pub(super) fn finish(reason: Option<&str>, calls_tools: bool) -> Option<&'static str> {
     match reason? {
         // Gemini itself stops; a server that copies it says what for.
-        "STOP" | "FUNCTION_CALL" if !written.tool_calls.is_empty() => Some("tool_calls"),
+        "STOP" | "FUNCTION_CALL" if calls_tools => Some("tool_calls"),
         "STOP" => Some("stop"),
         "MAX_TOKENS" => Some("length"),
         "SAFETY"
@@ -100,7 +100,7 @@ fn finish(reason: Option<&str>, written: &Written) -> Option<&'static str> {
 }
 
 /// What the model wrote.
-fn written(content: Option<&Value>, response_id: &str) -> Written {
+pub(super) fn written(content: Option<&Value>, response_id: &str) -> Written {
     let mut written = Written::default();
     let parts = content.and_then(|content| content["parts"].as_array()).into_iter().flatten();
     for (at, part) in parts.enumerate() {
@@ -110,21 +110,32 @@ fn written(content: Option<&Value>, response_id: &str) -> Written {
         } else {
             written.text.push_str(text);
         }
-        let Some(call) = part.get("functionCall") else { continue };
-        let own = || Value::from(format!("call_{response_id}_{at}"));
-        let id = call.get("id").filter(|id| id.is_string()).cloned().unwrap_or_else(own);
-        let arguments = call.get("args").map_or_else(|| "{}".to_owned(), Value::to_string);
-        let mut tool_call = json!({
-            "id": id,
-            "type": "function",
-            "function": { "name": call["name"], "arguments": arguments },
-        });
-        if let Some(signature) = part.get("thoughtSignature") {
-            tool_call["thought_signature"] = signature.clone();
-        }
-        written.tool_calls.push(tool_call);
+        written.tool_calls.extend(tool_call(part, response_id, at));
     }
     written
+}
+
+/// The call of a tool that is the part at this place, if it is one.
+pub(super) fn tool_call(part: &Value, response_id: &str, at: usize) -> Option<Value> {
+    let call = part.get("functionCall")?;
+    let own = || Value::from(format!("call_{response_id}_{at}"));
+    let id = call.get("id").filter(|id| id.is_string()).cloned().unwrap_or_else(own);
+    let arguments = call.get("args").map_or_else(|| "{}".to_owned(), Value::to_string);
+    let mut tool_call = json!({
+        "id": id,
+        "type": "function",
+        "function": { "name": call["name"], "arguments": arguments },
+    });
+    if let Some(signature) = part.get("thoughtSignature") {
+        tool_call["thought_signature"] = signature.clone();
+    }
+    Some(tool_call)
+}
+
+/// What the provider says was used.
+pub(super) fn reported(usage: &RawValue, sent: &Sent<'_>, answer_text_bytes: usize) -> Reported {
+    let counts = serde_json::from_str::<RawUsage<'_>>(usage.get()).ok().and_then(|usage| usage.counts());
+    report(usage, counts, sent, answer_text_bytes)
 }
 
 /// Gemini counts what its cache gave inside the prompt, what tools brought beside it, and thoughts beside the answer.

@@ -9,11 +9,13 @@ use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout_at};
 use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
 
+use super::stream::{self, Streamed};
 use super::{Answer, Call, Usage};
 use crate::adapter::{Adapter, Exchange, Read, Refusal, Sent, Unsendable, Unusable};
 use crate::deployment::Deployment;
 use crate::keys::ApiKey;
 use crate::scrub::scrub;
+use crate::stream::{Streaming, chunk_of_whole};
 use crate::tokens;
 
 /// The most bytes of an error body that are read; a message is a few hundred.
@@ -35,19 +37,21 @@ pub(super) struct Seen {
     pub(super) http_status: Option<u16>,
     pub(super) request_id: String,
     pub(super) first_byte: Option<Duration>,
+    pub(super) first_token: Option<Duration>,
     pub(super) end: Option<Instant>,
     pub(super) failed_usage: Option<Usage>,
 }
 
 /// The points in time at which a call ends.
-struct Clock {
+pub(super) struct Clock {
+    pub(super) started: Instant,
     first_byte: Instant,
     total: Instant,
     deadline: Option<Instant>,
 }
 
 /// A point in time, and what it means when it comes.
-type Limit = (Instant, FailureKind);
+pub(super) type Limit = (Instant, FailureKind);
 
 impl Clock {
     fn new(started: Instant, deployment: &Deployment, deadline_in: Option<Duration>) -> Self {
@@ -55,6 +59,7 @@ impl Clock {
         const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
         let after = |wait: Duration| started + wait.min(FOREVER);
         Clock {
+            started,
             first_byte: after(deployment.timeouts.first_byte.min(deployment.timeouts.total)),
             total: after(deployment.timeouts.total),
             deadline: deadline_in.map(after),
@@ -65,7 +70,7 @@ impl Clock {
         self.unless_deadline(self.first_byte, FailureKind::FirstByteTimeout)
     }
 
-    fn end(&self) -> Limit {
+    pub(super) fn end(&self) -> Limit {
         self.unless_deadline(self.total, FailureKind::TotalTimeout)
     }
 
@@ -91,11 +96,15 @@ pub(super) async fn run(
     let endpoint = call.request.endpoint;
     let there = adapter.exchange(endpoint).zip(deployment.address(endpoint));
     let (exchange, address) = there.ok_or_else(|| unsendable(Unsendable::no_endpoint(endpoint), deployment))?;
-    let body = (exchange.body)(call.body, call.request, &deployment.to());
-    let body = body.map_err(|why| unsendable(why, deployment))?;
+    // Only a body that asks for a stream has the place at which its answer is asked for as one.
+    let asks = call.deltas.is_some() && call.request.stream_at.is_some();
+    let streaming = exchange.streaming.as_ref().filter(|_| asks);
+    let body = streaming.map_or(exchange.body, |streaming| streaming.body);
+    let body = body(call.body, call.request, &deployment.to()).map_err(|why| unsendable(why, deployment))?;
+    let address = streaming.map_or_else(|| address.clone(), |streaming| (streaming.endpoint)(address));
     let clock = Clock::new(started, deployment, call.deadline_in);
 
-    let request = client.post(address.clone()).headers(headers(deployment, call)).body(body);
+    let request = client.post(address).headers(headers(deployment, call, streaming)).body(body);
     let credential = key.map(|key| deployment.credential(key));
     let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let response = limited(clock.headers(), request.send()).await?.map_err(|error| broken(error, deployment))?;
@@ -109,16 +118,29 @@ pub(super) async fn run(
         seen.end = Some(Instant::now());
         return Err(failure);
     }
-    let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
-    seen.end = Some(Instant::now());
     let at_status = |failure: Failure| Failure { http_status: Some(status.as_u16()), ..failure };
-    let bytes = bytes.map_err(at_status)?;
-
     let sent = Sent { body: call.body, max_tokens: call.request.max_tokens, n: call.request.n };
-    match (exchange.read)(bytes, &sent) {
+    let read = match streaming.filter(|_| stream::is_one(response.headers())) {
+        Some(streaming) => {
+            let streamed = Streamed { deployment, call, key, clock: &clock, sent: &sent };
+            streamed.read(response, streaming, seen).await.map_err(at_status)?
+        }
+        None => {
+            let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
+            seen.end = Some(Instant::now());
+            let read = (exchange.read)(bytes.map_err(at_status)?, &sent);
+            if let (Ok(read), Some(on_delta)) = (&read, call.deltas) {
+                on_delta(chunk_of_whole(&read.body));
+                seen.first_token = Some(started.elapsed());
+            }
+            read
+        }
+    };
+    match read {
         Ok(read) => Ok(answer(read, exchange, deployment, call, status.as_u16()).await),
         Err(Unusable { kind, message, reported }) => {
-            seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, raw: reported.raw });
+            let source = UsageSource::Provider;
+            seen.failed_usage = reported.tokens.map(|tokens| Usage { tokens, source, raw: reported.raw });
             let message = scrub(&message, &deployment.keys.secrets(key));
             Err(at_status(failure(kind, Billed::Maybe, &message)))
         }
@@ -138,11 +160,11 @@ fn unsendable(why: Unsendable, deployment: &Deployment) -> Failure {
     }
 }
 
-fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
+fn headers(deployment: &Deployment, call: &Call<'_>, streaming: Option<&Streaming>) -> HeaderMap {
     let json = HeaderValue::from_static("application/json");
     let mut headers = deployment.headers.clone();
     headers.insert(CONTENT_TYPE, json.clone());
-    headers.insert(ACCEPT, json);
+    headers.insert(ACCEPT, streaming.map_or(json, |_| HeaderValue::from_static("text/event-stream")));
     // A trace context that cannot be a header is not worth failing a job for.
     let mut pass_on = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -163,7 +185,7 @@ fn headers(deployment: &Deployment, call: &Call<'_>) -> HeaderMap {
     headers
 }
 
-async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<T, Failure> {
     let message = match kind {
         FailureKind::Deadline => "the job's time ended during the call",
         FailureKind::FirstByteTimeout => "no response began in time",
@@ -173,7 +195,7 @@ async fn limited<T>((at, kind): Limit, work: impl Future<Output = T>) -> Result<
 }
 
 /// What a transport error means. Only what fails before the request is sent is surely not billed.
-fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
+pub(super) fn broken(error: reqwest::Error, deployment: &Deployment) -> Failure {
     let (kind, billed) = match &error {
         error if error.is_connect() => (FailureKind::Connect, Billed::No),
         error if is_garbled(error) => (FailureKind::BadResponse, Billed::Maybe),
@@ -236,22 +258,22 @@ async fn refused(
 /// The whole body, counted as it comes out of decompression, so that a small body cannot become a large one unseen.
 async fn whole(mut response: Response, deployment: &Deployment) -> Result<Vec<u8>, Failure> {
     let max = deployment.response_bytes_max;
-    let too_large = || {
-        let message = format!("an answer of more than {max} bytes");
-        failure(FailureKind::BadResponse, Billed::Maybe, &message)
-    };
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > max {
-        return Err(too_large());
+        return Err(too_large(max));
     }
     let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(error, deployment))? {
         if body.len() + chunk.len() > max {
-            return Err(too_large());
+            return Err(too_large(max));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+pub(super) fn too_large(max: usize) -> Failure {
+    failure(FailureKind::BadResponse, Billed::Maybe, &format!("an answer of more than {max} bytes"))
 }
 
 async fn answer(read: Read, exchange: &Exchange, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
@@ -273,6 +295,6 @@ async fn answer(read: Read, exchange: &Exchange, deployment: &Deployment, call: 
     }
 }
 
-fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {
+pub(super) fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {
     Failure { kind, http_status: None, retry_after: None, billed, message: message.to_owned() }
 }

@@ -3,16 +3,49 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tollgate_types::job::Request;
 
 use crate::adapter::{To, Unsendable};
 
 /// Replaces the model by the deployment's, `"stream": true` by `false` and the value of `stream_options` by `null`: results
-/// are whole answers, so nothing is gained by having them in pieces. All other bytes stay as they are.
+/// are whole answers, so nothing is gained by having them in pieces if nobody reads along. All other bytes stay as they
+/// are.
 ///
 /// Refuses if the ranges of `request` do not lie apart in `body`, which says that they are of another body.
 pub(crate) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes, Unsendable> {
     splice(body, request, to.model_json).ok_or(Unsendable::AnotherBody)
+}
+
+/// Replaces the model by the deployment's, and asks for the usage at the end of the stream: `stream_options` is added, or
+/// `include_usage` set in the one that is there. All other bytes stay as they are, `"stream": true` among them.
+///
+/// Refuses as [`body`] does, and if the request does not ask for a stream.
+pub(super) fn stream_body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes, Unsendable> {
+    let stream_at = request.stream_at.clone().ok_or(Unsendable::AnotherBody)?;
+    let options = match request.stream_options_at.clone() {
+        Some(at) => {
+            let options = with_usage(body.get(at.clone()).ok_or(Unsendable::AnotherBody)?);
+            options.map(|options| (at, options))
+        }
+        None => Some((stream_at, format!("true,\"stream_options\":{WITH_USAGE}"))),
+    };
+    let options = options.as_ref().map(|(at, text)| (at.clone(), text.as_str()));
+    replace(body, [Some((request.model_at.clone(), to.model_json)), options]).ok_or(Unsendable::AnotherBody)
+}
+
+const WITH_USAGE: &str = r#"{"include_usage":true}"#;
+
+/// Stream options that ask for the usage too; `None` for what are no options: the server shall say so.
+fn with_usage(options: &[u8]) -> Option<String> {
+    match serde_json::from_slice(options).ok()? {
+        Value::Null => Some(WITH_USAGE.to_owned()),
+        Value::Object(mut options) => {
+            options.insert("include_usage".into(), true.into());
+            Some(Value::from(options).to_string())
+        }
+        _ => None,
+    }
 }
 
 fn splice(body: &Bytes, request: &Request, model_json: &str) -> Option<Bytes> {
@@ -22,11 +55,16 @@ fn splice(body: &Bytes, request: &Request, model_json: &str) -> Option<Bytes> {
             return Some(body.clone());
         }
     }
-    let mut edits: [Option<(Range<usize>, &str)>; 3] = [
+    let edits = [
         Some((request.model_at.clone(), model_json)),
         request.stream_at.clone().map(|at| (at, "false")),
         request.stream_options_at.clone().map(|at| (at, "null")),
     ];
+    replace(body, edits)
+}
+
+/// Puts each text where its range lies.
+fn replace<const N: usize>(body: &Bytes, mut edits: [Option<(Range<usize>, &str)>; N]) -> Option<Bytes> {
     edits.sort_by_key(|edit| edit.as_ref().map_or(usize::MAX, |(at, _)| at.start));
     let grown: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + grown);
@@ -44,7 +82,7 @@ fn splice(body: &Bytes, request: &Request, model_json: &str) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tollgate_types::JobSpec;
 
     use super::*;
@@ -67,6 +105,25 @@ mod tests {
         let expected = r#"{ "stream" : false, "messages":[{"role":"user","content":"\"model\": \"fast\""}],
             "model":"gpt \"4\"" ,"stream_options":null,"x":1.50}"#;
         assert_eq!(spliced(text, "gpt \"4\""), expected);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_with_its_usage_and_all_else_stays() {
+        for (options, expected) in [
+            ("", r#","stream_options":{"include_usage":true}"#),
+            (r#","stream_options":null"#, r#","stream_options":{"include_usage":true}"#),
+            (r#","stream_options":{"include_usage":false}"#, r#","stream_options":{"include_usage":true}"#),
+            (r#","stream_options": {"x":[1]}"#, r#","stream_options": {"include_usage":true,"x":[1]}"#),
+            (r#","stream_options":7"#, r#","stream_options":7"#),
+        ] {
+            let text = format!(r#"{{ "x":1.50,"model":"fast", "messages":[1], "stream" : true{options} }}"#);
+            let spec = decode(&text);
+            let out = super::stream_body(&spec.body, &spec.request, &To::model("\"m\"")).expect("the ranges fit");
+            let expected = format!(r#"{{ "x":1.50,"model":"m", "messages":[1], "stream" : true{expected} }}"#);
+            assert_eq!(String::from_utf8(out.into()).expect("UTF-8"), expected);
+        }
+        let spec = decode(r#"{"model":"m","messages":[1]}"#);
+        assert_eq!(super::stream_body(&spec.body, &spec.request, &To::model("\"m\"")), Err(Unsendable::AnotherBody));
     }
 
     #[test]

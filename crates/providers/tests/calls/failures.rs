@@ -84,7 +84,7 @@ async fn a_silent_server_is_given_up_and_may_have_billed() {
 async fn an_answer_that_does_not_end_is_given_up_and_may_have_billed() {
     let (at, server) = raw("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"choices\"", false).await;
     let mut to = deployment(&format!("http://{at}"));
-    to.timeouts = Timeouts { first_byte: Duration::from_secs(20), total: SHORT };
+    to.timeouts = Timeouts { first_byte: Duration::from_secs(20), total: SHORT, ..Timeouts::default() };
     let called = call(&to).await;
     let failure = called.outcome.expect_err("it fails");
     check(&failure, FailureKind::TotalTimeout, Billed::Maybe, "endless");
@@ -249,6 +249,7 @@ async fn dropping_a_call_closes_its_connection() {
         run: "r",
         attempt: 1,
         deadline_in: None,
+        deltas: None,
     };
     let started = Instant::now();
     tokio::time::timeout(SHORT, caller.call(&to, &call)).await.expect_err("nobody answers");

@@ -6,6 +6,8 @@ mod failures;
 mod keys;
 mod outbound;
 mod server;
+mod streams;
+mod streams_cut;
 
 use std::time::Duration;
 
@@ -51,6 +53,7 @@ async fn call_of(spec: &JobSpec, deployment: &Deployment, deadline_in: Option<Du
         run: "run-1",
         attempt: 2,
         deadline_in,
+        deltas: None,
     };
     let caller = caller();
     tokio::time::timeout(Duration::from_secs(30), caller.call(deployment, &call)).await.expect("every call ends")
@@ -203,6 +206,7 @@ async fn calls_reuse_their_connection() {
             run: "r",
             attempt,
             deadline_in: None,
+            deltas: None,
         };
         caller.call(&to, &call).await.outcome.expect("an answer");
     }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// With the query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -63,7 +64,8 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let seen = Seen { path: uri.path().to_owned(), headers, body, peer };
+    let path = uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let seen = Seen { path, headers, body, peer };
     log.lock().expect("no panic under the lock").push(seen.clone());
     reply(&seen)
 }

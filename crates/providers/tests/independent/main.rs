@@ -69,6 +69,7 @@ async fn called(server: &Independent, to: &Deployment, body: &Value) -> (Called,
         run: "run-1",
         attempt: 1,
         deadline_in: Some(Duration::from_secs(30)),
+        deltas: None,
     };
     let caller = Caller::new(&CallerOptions::default()).expect("a caller");
     (caller.call(to, &call).await, server.journal(&trace).await)

@@ -109,6 +109,7 @@ async fn check(caller: &Caller, vendor: Vendor, file: &File, case: &Case, label:
         run: "run-1",
         attempt: 1,
         deadline_in: Some(Duration::from_secs(20)),
+        deltas: None,
     };
     let called = caller.call(&to, &call).await;
     let seen = server.seen();

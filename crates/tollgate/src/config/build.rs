@@ -204,7 +204,11 @@ pub fn deployment_of(name: &str, provider: &Provider, model: &str) -> Result<Dep
         deployment = deployment.with_bearer_token().map_err(|error| error.to_string())?;
     }
     deployment.region = provider.region.clone().unwrap_or_default();
-    deployment.timeouts = Timeouts { first_byte: provider.first_byte_timeout.0, total: provider.total_timeout.0 };
+    deployment.timeouts = Timeouts {
+        first_byte: provider.first_byte_timeout.0,
+        total: provider.total_timeout.0,
+        stall: provider.stall_timeout.0,
+    };
     deployment.correlation_headers = provider.correlation_headers;
     Ok(deployment)
 }

@@ -222,6 +222,7 @@ impl Checker<'_> {
             self.period(&key("first_byte_timeout"), provider.first_byte_timeout, SECOND, DAY);
             self.period(&key("total_timeout"), provider.total_timeout, SECOND, DAY);
             self.region(&key("region"), provider.region.as_deref());
+            self.period(&key("stall_timeout"), provider.stall_timeout, SECOND, DAY);
             if name.is_empty() || name.len() > 64 {
                 self.problem(format!("providers.{name}"), "a provider's name has 1 to 64 characters");
             }

@@ -349,6 +349,8 @@ pub struct Provider {
     pub first_byte_timeout: Period,
     /// From the start of a call to the end of the answer.
     pub total_timeout: Period,
+    /// How long a streamed answer may be silent; before the model's first word the first byte's time holds, if longer.
+    pub stall_timeout: Period,
     /// Whether job, run and attempt go along as headers.
     pub correlation_headers: bool,
     /// Whether it costs nothing.
@@ -399,6 +401,7 @@ impl Default for Provider {
             region: None,
             first_byte_timeout: Period(timeouts.first_byte),
             total_timeout: Period(timeouts.total),
+            stall_timeout: Period(timeouts.stall),
             correlation_headers: false,
             free: false,
         }

@@ -39,13 +39,13 @@ pub(super) async fn book(called: &Called, job: &JobSpec, priced: &Priced, starte
     }
 }
 
-/// The tokens of an attempt: what the provider says; else, where it may have billed, the prompt as we count it. What
-/// it may have written before it broke off is not known, and not guessed.
+/// The tokens of an attempt: what the provider says; else, where it may have billed, what is known of it as we count it:
+/// the prompt, and what came of a stream. What it may have written and did not send is not known, and not guessed.
 async fn used(called: &Called, job: &JobSpec, priced: &Priced) -> (Tokens, UsageSource, String) {
     match &called.outcome {
         Ok(answer) => (answer.tokens, answer.usage_source, answer.raw_usage.clone()),
         Err(failure) => match (&called.failed_usage, failure.billed) {
-            (Some(usage), _) => (usage.tokens, UsageSource::Provider, usage.raw.clone()),
+            (Some(usage), _) => (usage.tokens, usage.source, usage.raw.clone()),
             (None, Billed::Maybe) => {
                 let input = tokens::estimate_prompt(job.body.clone(), &priced.deployment.model).await;
                 (Tokens { input, ..Tokens::default() }, UsageSource::Estimated, String::new())
