@@ -84,14 +84,16 @@ impl Output {
     /// Returns that standard output cannot be written.
     pub fn text(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-        match written {
-            // Whoever reads us has seen enough, as with `head`.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => {
-                written.map_err(|error| Failure::new(Code::Failed, "cannot write to standard output").because(&error))
-            }
-        }
+        written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+    }
+
+    /// Prints a part of a text at once, without ending the line.
+    ///
+    /// # Errors
+    /// Returns that standard output cannot be written.
+    pub fn part(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        written(write!(stdout, "{text}").and_then(|()| stdout.flush()))
     }
 
     /// An empty table in the house style.
@@ -104,6 +106,14 @@ impl Output {
         }
         table.set_header(header.iter().map(|name| name.to_uppercase()));
         table
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        // Whoever reads us has seen enough, as with `head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Failure::new(Code::Failed, "cannot write to standard output").because(&error)),
     }
 }
 

@@ -218,7 +218,7 @@ pub struct AttemptRecord {
     pub started_at: UnixMillis,
     /// From the request to the end of the answer, ms.
     pub latency_ms: u64,
-    /// From the request to the first byte of the answer, ms; 0 if there was none.
+    /// From the request to the first of what the model wrote, ms: of a whole answer, to its headers; 0 if there was none.
     pub first_byte_ms: u64,
     /// What was used.
     pub tokens: Tokens,

@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod code;
+pub mod delta;
 pub mod endpoint;
 pub mod event;
 pub mod failure;
@@ -25,6 +26,7 @@ pub mod tokens;
 
 pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
 pub use code::{ErrorCode, Status};
+pub use delta::{DeltaEvent, DeltaMessage};
 pub use endpoint::Endpoint;
 pub use event::{AttemptOutcome, AttemptRecord, EventError, Hold, UsageEvent, UsageSource};
 pub use failure::{Billed, Failure, FailureKind};

@@ -2,6 +2,7 @@
 
 use schemars::Schema;
 
+use crate::delta::DeltaMessage;
 use crate::event::UsageEvent;
 use crate::job::JobLine;
 use crate::result::JobResult;
@@ -11,6 +12,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("job.schema.json", schemars::schema_for!(JobLine)),
         ("result.schema.json", schemars::schema_for!(JobResult)),
+        ("delta.schema.json", schemars::schema_for!(DeltaMessage)),
         ("usage-event.schema.json", schemars::schema_for!(UsageEvent)),
     ]
 }

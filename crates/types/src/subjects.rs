@@ -85,6 +85,11 @@ pub fn result(team: &str, job: &JobId) -> String {
     format!("tollgate.results.{team}.{job}")
 }
 
+/// Where the answer of a job that asks for a stream is published while it is written; nothing is stored.
+pub fn stream(team: &str, job: &JobId) -> String {
+    format!("tollgate.stream.{team}.{job}")
+}
+
 /// The subject of spend of one run of a job that is not in its result.
 pub fn extra(team: &str, job: &JobId, run: &str) -> String {
     format!("tollgate.extra.{team}.{job}.{run}")

@@ -25,6 +25,7 @@ use tollgate_types::{AttemptRecord, Billed, ErrorCode, Failure, FailureKind, Gat
 
 use crate::board::Doors as _;
 use crate::context::Context;
+use crate::deltas;
 use crate::end::{End, Outcome};
 use crate::gates::Allowance;
 use crate::hold::Held;
@@ -88,7 +89,7 @@ pub(crate) async fn call(
         let request = request(delivery, job, run, trip.attempts.len() + 1, trip.remaining());
         let priced = trip.deployment(held, turn.at);
         let called = tokio::select! {
-            called = cx.caller.call(&priced.deployment, &request) => called,
+            called = deltas::call(priced, &request, job, run, cx) => called,
             // Dropping the call closes its connection: the provider stops working, and may bill what it did.
             () = cancelled.cancelled() => aborted(started_at, cx),
         };
@@ -188,9 +189,14 @@ fn was_sent(called: &Called) -> bool {
 
 fn health(called: &Called) -> Health {
     match &called.outcome {
-        Ok(_) => Health::Answered { first_token: called.first_byte.unwrap_or(called.latency) },
+        Ok(_) => Health::Answered { first_token: first_token(called).unwrap_or(called.latency) },
         Err(failure) => Health::of(failure.kind),
     }
+}
+
+/// From the start of the call to the first of what the model wrote: of a whole answer, to its headers.
+fn first_token(called: &Called) -> Option<Duration> {
+    called.first_token.or(called.first_byte)
 }
 
 /// Why a job waits after a failure, without the provider's own words: they could quote the prompt.
@@ -258,8 +264,8 @@ fn request<'a>(
 }
 
 /// How the answer of a job is read.
-fn reading(_job: &JobSpec) -> Reading {
-    Reading::Whole
+fn reading(job: &JobSpec) -> Reading {
+    if deltas::are_wanted(job) { Reading::Streamed } else { Reading::Whole }
 }
 
 fn answered(answer: Answer, request_id: String) -> End {

@@ -16,6 +16,7 @@ mod commit;
 mod config;
 mod context;
 mod delays;
+mod deltas;
 mod desk;
 mod dispatch;
 mod end;

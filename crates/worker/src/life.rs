@@ -28,7 +28,7 @@ use crate::notes::Notes;
 use crate::park::Parking;
 use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
-use crate::{admit, answered, call, commit, hold, identify, park, reply, route, suspect};
+use crate::{admit, answered, call, commit, deltas, hold, identify, park, reply, route, suspect};
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
 #[derive(Debug, thiserror::Error)]
@@ -257,11 +257,15 @@ async fn finish(
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
+    let read_along = identity.spec.as_ref().is_ok_and(deltas::are_wanted).then(|| run.clone());
     let paid = commit::Paid { unknown, money, downgraded_to };
     let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
     cx.config.crash.point("C6");
     suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;
     reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;
+    if let Some(run) = read_along {
+        deltas::end(&run, cx).await;
+    }
     cx.config.crash.point("C9");
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) async fn book(called: &Called, job: &JobSpec, priced: &Priced, starte
         http_status: called.http_status.unwrap_or(0),
         started_at,
         latency_ms: millis(called.latency),
-        first_byte_ms: called.first_byte.map_or(0, millis),
+        first_byte_ms: super::first_token(called).map_or(0, millis),
         tokens,
         usage_source,
         cost_nanousd: price.map_or(NanoUsd::ZERO, |price| price.cost(&tokens, Service::Standard)),

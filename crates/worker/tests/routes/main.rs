@@ -6,4 +6,5 @@ mod keys;
 mod outages;
 mod slowness;
 mod stand_ins;
+mod streams;
 mod waits;

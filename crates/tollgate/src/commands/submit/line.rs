@@ -25,6 +25,7 @@ pub(super) struct Wish {
     pub(super) user: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) tags: BTreeSet<String>,
+    pub(super) stream: bool,
 }
 
 impl Wish {
@@ -33,6 +34,9 @@ impl Wish {
         let mut body = json!({ "model": self.model, "messages": [{ "role": "user", "content": self.prompt }] });
         if let Some(max_tokens) = self.max_tokens {
             body["max_tokens"] = max_tokens.into();
+        }
+        if self.stream {
+            body["stream"] = true.into();
         }
         let options = Options {
             version: job::VERSION,
@@ -113,6 +117,7 @@ mod tests {
             user: Some("ada".into()),
             labels: [("feature".to_owned(), "summary".to_owned())].into(),
             tags: ["gpu".to_owned()].into(),
+            stream: true,
         };
         let job = JobSpec::decode(&wish.line(), 4096).expect("a job");
         assert_eq!((job.request.model.as_str(), job.request.max_tokens), ("fast", Some(7)));
@@ -124,6 +129,7 @@ mod tests {
             (wish.reply_to, wish.project, wish.user)
         );
         assert_eq!((job.options.labels, job.options.tags), (wish.labels, wish.tags));
+        assert!(job.request.stream_at.is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `submit`: one prompt, or a file of job lines.
 
+mod along;
 mod input;
 mod line;
 
@@ -77,8 +78,11 @@ pub struct Args {
     /// Wait for the result and print the answer, or with --output json the whole result line
     #[arg(short, long)]
     wait: bool,
+    /// Print the answer while it is written, and wait for its end; with --output jsonl each piece is a line
+    #[arg(short, long, conflicts_with = "file")]
+    stream: bool,
     /// How long to wait for each result
-    #[arg(long, default_value = "1m", value_name = "DURATION", requires = "wait")]
+    #[arg(long, default_value = "1m", value_name = "DURATION")]
     timeout: Period,
 }
 
@@ -122,6 +126,7 @@ fn one_line(args: &Args) -> Result<Bytes, Failure> {
         user: args.user.clone(),
         labels: args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect(),
         tags: args.tags.iter().cloned().collect(),
+        stream: args.stream,
     };
     let line = wish.line();
     // What the broker would refuse is refused here, where somebody looks.
@@ -199,7 +204,7 @@ fn refused(error: &SubmitError) -> Failure {
 
 async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome {
     let id = args.id.clone().unwrap_or_else(|| producer.fresh_id());
-    if !args.wait {
+    if !args.wait && !args.stream {
         let receipt = producer.submit(args.class, line, Some(id)).await.map_err(|error| refused(&error))?;
         if receipt.duplicate {
             output::say("this id was submitted before; the first one counts");
@@ -208,13 +213,12 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
         cx.output.record(&accepted, |accepted| accepted.id.to_string())?;
         return Ok(Code::Ok);
     }
-    let result =
-        awaited(line, id.clone(), producer, args.class, args.timeout.0).await.map_err(|failure| {
-            match failure.code {
-                Code::Timeout => failure.try_this(format!("tollgate job get {id} --team {}", producer.team())),
-                _ => failure,
-            }
-        })?;
+    let mut along = along::Along::new(args.stream, cx);
+    let awaited = along.read(&id, producer, awaited(line, id.clone(), producer, args.class, args.timeout.0));
+    let result = awaited.await.map_err(|failure| match failure.code {
+        Code::Timeout => failure.try_this(format!("tollgate job get {id} --team {}", producer.team())),
+        _ => failure,
+    })?;
     let read: JobResult = read(&result)?;
     if let Some(error) = &read.error {
         output::say(format_args!("{}: {}: {}", read.tollgate.status, error.code, error.message));
@@ -222,7 +226,7 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
     match cx.output.format() {
         Format::Table => {
             if let Some(answer) = answer(&read) {
-                cx.output.text(&answer)?;
+                along.rest(&answer)?;
             }
         }
         Format::Json | Format::Jsonl => cx.output.text(&String::from_utf8_lossy(&result))?,
