@@ -6,9 +6,13 @@
 //!
 //! Names are not looked up here: what a name resolves to is for whoever names it, and it can change at any time.
 
+mod references;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
+
+pub use references::{Reach, forbidden_reference};
 
 /// Where a base URL points, as far as it can be told without asking anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

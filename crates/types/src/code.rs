@@ -92,6 +92,7 @@ codes! {
     BadId = "bad_id", Rejected, "The `Nats-Msg-Id` header is not a job id.", "Use 1 to 128 characters of A-Z a-z 0-9 _ : = -.";
     BadHeader = "bad_header", Rejected, "A message header is too large or not text.", "Keep all headers together under 16 KiB of UTF-8.";
     ForbiddenReply = "forbidden_reply", Rejected, "`reply_to` lies outside the team's own prefixes; nothing was published there.", "Use `reply.<team>.…` or `_INBOX_<team>.…`.";
+    ForbiddenUrl = "forbidden_url", Rejected, "A picture or a file in the prompt has an address that no provider may fetch from (not http or https, or inside of a private network).", "Send it as a `data:` URL, or under a public address.";
     Conflict = "conflict", Rejected, "The id already has a result for another request.", "Use a fresh id for a new request; the first result stays.";
     UnknownTeam = "unknown_team", Rejected, "The subject's team is not registered.", "Ask the operator for `tollgate team add`, or mend the subject.";
     UnknownClass = "unknown_class", Rejected, "The subject's class is not one of interactive, standard, batch.", "Mend the subject.";

@@ -33,6 +33,8 @@ pub const DEAD: &str = "tollgate.dead.*.*";
 pub const WAIT: &str = "tollgate.wait.*.*.*.*";
 /// What the audit stream listens to: what kind of thing was changed, and its name.
 pub const AUDIT: &str = "tollgate.audit.*.*";
+/// What answers are published on while they are written, not stored: team, job.
+pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
 pub const ALERT: &str = "tollgate.alert.*.*";
 /// Where workers hear that a job they may be running is cancelled.

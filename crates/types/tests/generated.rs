@@ -93,6 +93,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::WAIT,
         subjects::API,
         subjects::ALERT,
+        subjects::DELTAS,
     ]
     .map(str::to_owned)
     .into();

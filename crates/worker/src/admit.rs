@@ -1,7 +1,9 @@
-//! May it run at all: a known team, a reply that stays at home, a deadline that has not passed, a time that has come.
+//! May it run at all: a known team, a reply that stays at home, pictures from the open, a deadline that has not passed, a
+//! time that has come.
 //!
 //! Budgets and limits are the next step but one, [`crate::hold`].
 
+use tollgate_providers::outbound::forbidden_reference;
 use tollgate_queue::Delivery;
 use tollgate_types::subjects::{self, ReplyTo};
 use tollgate_types::{ErrorCode, JobSpec, UnixMillis};
@@ -29,6 +31,9 @@ pub(crate) fn admit(job: &JobSpec, run: &Run, cx: &Context) -> Result<(), End> {
             run.team
         );
         return Err(End::refused(ErrorCode::ForbiddenReply, message));
+    }
+    if let Some(why) = forbidden_reference(&job.body, job.request.endpoint, cx.config.reach) {
+        return Err(End::refused(ErrorCode::ForbiddenUrl, why));
     }
     if expired(job, cx) { Err(expiry(job)) } else { Ok(()) }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tollgate_policy::failure::Limits;
 use tollgate_providers::Caller;
+use tollgate_providers::outbound::Reach;
 use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::ledger::Records;
@@ -34,6 +35,8 @@ pub struct Config {
     pub pool: Pool,
     /// How long a block of money or of permits is leased; a dead worker's is back after it and a few seconds.
     pub lease: Duration,
+    /// What prompts may name for a provider to fetch.
+    pub reach: Reach,
     /// Where the process dies on purpose; empty outside of tests.
     pub crash: CrashPlan,
 }
@@ -67,6 +70,7 @@ impl Default for Config {
             drain: Duration::from_secs(120),
             pool: Pool::default(),
             lease: crate::ledger::LEASE,
+            reach: Reach::Public,
             crash: CrashPlan::default(),
         }
     }

@@ -7,6 +7,7 @@
 use tollgate_policy::routing::Strategy;
 use tollgate_providers::tokens::prompt_bound;
 use tollgate_queue::directory::Access;
+use tollgate_types::job::distance;
 use tollgate_types::{ErrorCode, FailureKind, JobSpec, NanoUsd};
 
 use crate::context::Context;
@@ -85,10 +86,9 @@ pub(crate) fn route(job: &JobSpec, team: &str, cx: &Context) -> Result<Route, En
 /// Finds the way by a model, which may be another than the job asked for.
 pub(crate) fn by_model(model: &str, job: &JobSpec, team: &str, cx: &Context) -> Result<Route, End> {
     let access = cx.directory.team(team).map(|record| record.access.clone()).unwrap_or_default();
-    let Some(serving) = cx.routes.serving(model) else {
-        let known: Vec<&str> = cx.routes.names().filter(|name| access.model(name)).take(20).collect();
-        let message = format!("no deployment serves the model '{}'; known: {}", shown(model), known.join(", "));
-        return Err(End::refused(ErrorCode::UnknownModel, message));
+    // A model that the team may not use is to it as one that does not exist, in the same words.
+    let Some(serving) = cx.routes.serving(model).filter(|_| access.model(model)) else {
+        return Err(unknown(model, &access, cx));
     };
     let first = leg(model, When::First, serving, job, &access)?;
     let mut legs = vec![first];
@@ -100,7 +100,7 @@ pub(crate) fn by_model(model: &str, job: &JobSpec, team: &str, cx: &Context) -> 
     for (when, models) in stand_ins {
         // One that the team may not use, or that could cost more than the job allows itself, does not stand in.
         let found = models.iter().filter_map(|model| {
-            let serving = cx.routes.serving(model)?;
+            let serving = cx.routes.serving(model).filter(|_| access.model(model))?;
             leg(model, when, serving, job, &access).ok().filter(|leg| affordable(job, leg))
         });
         legs.extend(found);
@@ -112,10 +112,6 @@ pub(crate) fn by_model(model: &str, job: &JobSpec, team: &str, cx: &Context) -> 
 }
 
 fn leg(model: &str, when: When, serving: &Serving, job: &JobSpec, access: &Access) -> Result<Leg, End> {
-    if !access.model(model) {
-        let message = format!("the team may not use the model '{}'", shown(model));
-        return Err(End::refused(ErrorCode::ForbiddenModel, message));
-    }
     let priced: Vec<&Priced> = serving.deployments.iter().filter(|priced| priced.price.is_some()).collect();
     if priced.is_empty() {
         let message = format!(
@@ -138,6 +134,20 @@ fn leg(model: &str, when: When, serving: &Serving, job: &JobSpec, access: &Acces
     }
     let bound_of_one = deployments.iter().map(|&(_, bound)| bound).max().unwrap_or_default();
     Ok(Leg { model: model.to_owned(), when, strategy: serving.strategy, deployments, bound_of_one })
+}
+
+/// How many names of models a message lists.
+const NAMES_SHOWN: usize = 12;
+
+/// The end of a job of a model that nobody serves, with the names that are nearest to it.
+fn unknown(model: &str, access: &Access, cx: &Context) -> End {
+    let model = shown(model);
+    let mut known: Vec<&str> = cx.routes.names().filter(|name| access.model(name)).collect();
+    known.sort_by_key(|name| distance(&model, name));
+    let more = if known.len() > NAMES_SHOWN { ", …" } else { "" };
+    known.truncate(NAMES_SHOWN);
+    let message = format!("no deployment serves the model '{model}'; there are: {}{more}", known.join(", "));
+    End::refused(ErrorCode::UnknownModel, message)
 }
 
 /// Whether a team may be served by a deployment at all.

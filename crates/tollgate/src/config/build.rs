@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tollgate_policy::catalogue::Catalogue;
 use tollgate_policy::failure;
 use tollgate_policy::price::{Price as Rates, PriceBook, PriceError, PriceSpec, TierSpec};
+use tollgate_providers::outbound::Reach;
 use tollgate_providers::{CallerOptions, Deployment, KeySource, Ring, Timeouts, Vendor};
 use tollgate_queue::streams::Limits;
 use tollgate_queue::{LaneConfig, NatsConfig};
@@ -85,6 +86,7 @@ pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
         drain: worker.drain.0,
         pool: Pool { classes: worker.classes.clone(), teams: worker.teams.iter().map(ToString::to_string).collect() },
         lease: worker.lease.0,
+        reach: if worker.private_references { Reach::Private } else { Reach::Public },
         ..tollgate_worker::Config::default()
     }
 }

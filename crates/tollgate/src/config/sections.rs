@@ -207,6 +207,8 @@ pub struct Worker {
     pub drain: Period,
     /// The proxy that all calls to providers go through.
     pub proxy: Option<String>,
+    /// Whether prompts may name pictures and files at private addresses for a provider to fetch.
+    pub private_references: bool,
 }
 
 impl Default for Worker {
@@ -228,6 +230,7 @@ impl Default for Worker {
             output_tokens_default: worker.output_tokens_default,
             drain: Period(worker.drain),
             proxy: None,
+            private_references: false,
         }
     }
 }

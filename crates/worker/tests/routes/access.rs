@@ -51,7 +51,6 @@ async fn no_call_leaves_the_region_whatever_fails() {
     let forbidden = bench.run(line_of("american", "x", None, json!({}))).await;
     assert_eq!(forbidden.tollgate.status, Status::Rejected);
     assert_eq!(forbidden.error.map(|error| error.code), Some(ErrorCode::ForbiddenModel));
-
     // Failures that would lead elsewhere: errors, a prompt too long or unwelcome, and a budget that is spent.
     let mut ids = Vec::new();
     for (n, directive) in ["status=500*2", "context-length", "429*1", "reset*1", "ok"].iter().enumerate() {
@@ -107,4 +106,47 @@ async fn tags_choose_among_deployments() {
     assert_eq!(served_by(json!(["cheap", "gpu"])).await, (Some("b".to_owned()), None));
     assert_eq!(served_by(json!(["quantum"])).await, (None, Some(ErrorCode::UnknownTag)));
     assert_eq!(served_by(json!([1])).await, (None, Some(ErrorCode::InvalidField)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_the_team_may_not_use_is_as_one_that_does_not_exist() {
+    let bench = Bench::start(answers_after(5.0)).await;
+    let record = TeamRecord {
+        access: Access { models: vec!["fast".into(), "house-*".into()], ..Access::default() },
+        ..TeamRecord::default()
+    };
+    let directory = bench.world.directory().await;
+    directory.put_team(&"search".parse().expect("a team"), &record, Expected::Any).await.expect("stored");
+    let mut routes = serving("fast", Strategy::Ordered, [bench.at_a()]);
+    routes.add("house-model", bench.at_a());
+    routes.add("secret", bench.at_a());
+    let _worker = bench.world.worker_on(routes, "w0", |_| {}).await;
+    let refused = async |model: &str| {
+        let error = bench.run(line_of(model, "x", None, json!({}))).await.error.expect("it is refused");
+        (error.code, error.message.replace(model, "MODEL"))
+    };
+    let unknown = refused("secreT").await;
+    assert_eq!(unknown.0, ErrorCode::UnknownModel);
+    assert_eq!(refused("secret").await, unknown, "the same words");
+    assert!(!unknown.1.contains("secret"), "{}", unknown.1);
+    let near = refused("house-modell").await;
+    assert!(near.1.contains("there are: house-model, fast"), "the nearest first: {}", near.1);
+    assert_eq!(bench.calls_at_a(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_inside_of_a_private_network_are_not_passed_on() {
+    let bench = Bench::start(answers_after(5.0)).await;
+    let _worker = bench.world.worker_on(bench.only_a(), "w0", |_| {}).await;
+    let picture = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
+    let asks = |pictures: Vec<serde_json::Value>| {
+        json!({ "body": { "model": "fast", "messages": [{ "role": "user", "content": pictures }] } }).to_string()
+    };
+    let refused = bench.run(asks(vec![picture("https://example.com/a.png"), picture("http://169.254.169.254/")])).await;
+    let error = refused.error.expect("it is refused");
+    assert_eq!(error.code, ErrorCode::ForbiddenUrl);
+    assert!(error.message.contains("`body.messages.0.content.1.image_url.url`"), "{}", error.message);
+    let many = (0..10_000).map(|n| picture(&format!("https://example.com/{n}.png"))).collect();
+    assert_eq!(succeeded(&[bench.run(asks(many)).await]), 1);
+    assert_eq!(bench.calls_at_a(), 1);
 }

@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(short, long)]
     wait: bool,
     /// Print the answer while it is written, and wait for its end; with --output jsonl each piece is a line
-    #[arg(short, long, conflicts_with = "file")]
+    #[arg(long, conflicts_with = "file")]
     stream: bool,
     /// How long to wait for each result
     #[arg(long, default_value = "1m", value_name = "DURATION")]
