@@ -108,7 +108,8 @@ fn choose(trip: &mut Trip<'_>, held: &Held) -> Choice {
             }
             Choice::Call(order)
         }
-        Err(_) if trip.stands_in(held, When::Failed) => Choice::OtherModel,
+        // Not for one that is only full: it takes calls again as soon as one ends.
+        Err(wait) if !wait.is_zero() && trip.stands_in(held, When::Failed) => Choice::OtherModel,
         Err(wait) => Choice::Nobody { wait },
     }
 }
