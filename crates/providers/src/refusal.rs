@@ -204,6 +204,8 @@ fn kind(status: u16, said: &Said) -> FailureKind {
     match status {
         402 => FailureKind::QuotaExhausted,
         400..=499 if has(QUOTA) => FailureKind::QuotaExhausted,
+        // More than the account may have in a whole minute: waiting never helps, a smaller prompt does.
+        429 if says_too_large(said) => FailureKind::ContextLength,
         429 => FailureKind::RateLimited,
         401 => FailureKind::Auth,
         // llama.cpp has said so with a 500.
@@ -218,6 +220,10 @@ fn kind(status: u16, said: &Said) -> FailureKind {
         400..=499 => FailureKind::InvalidRequest,
         _ => FailureKind::BadResponse,
     }
+}
+
+fn says_too_large(said: &Said) -> bool {
+    said.message.as_deref().is_some_and(|message| message.to_lowercase().starts_with("request too large"))
 }
 
 fn by_words(said: &Said) -> FailureKind {

@@ -65,10 +65,10 @@ const WAIT_IN_SLOT: Duration = Duration::from_secs(5);
 /// A deployment without any key that works is looked at again after this: its keys know better whether one may be tried,
 /// and may have been changed meanwhile.
 const NO_KEY: Duration = Duration::from_secs(15);
-/// A job that may not be tried again now, because too many are, waits so long, and up to as long again by chance.
+/// A job that may not be tried again now, because too many are, waits so long at least.
 const TOO_MANY_TRIES: Duration = Duration::from_secs(1);
-/// A job that waits for a time and not behind a gate waits at least so long.
-const WAIT_MIN: Duration = Duration::from_secs(1);
+/// A job that waits for a time and not behind a gate waits at least so long, and up to as long again by chance.
+const WAIT_MIN: Duration = Duration::from_secs(2);
 
 /// Calls until there is an answer, nothing is left to try, or the job must wait for long.
 pub(crate) async fn call(
@@ -147,7 +147,7 @@ async fn made(
     let mut next = failure::decide(&failure, tried, limits, trip.delays.next(), trip.remaining());
     let goes_on = matches!(next, Next::Retry { .. } | Next::OtherDeployment | Next::OtherModel);
     if goes_on && failure::is_an_outage(failure.kind) && !cx.fleet.may_try_more(&priced) {
-        next = Next::Wait { after: TOO_MANY_TRIES.mul_f64(rand::random_range(1.0..2.0)) };
+        next = Next::Wait { after: TOO_MANY_TRIES };
     }
     trip.failed(&failure);
     match next {
@@ -212,7 +212,10 @@ fn parking(held: &Held, after: Duration, why: String, cx: &Context) -> Parking {
     let gate = Gate::of_model(&held.route.legs[0].model);
     let until = match cx.gates.gate(&gate) {
         Allowance::Closed => Until::Gate(gate),
-        Allowance::UpTo(_) | Allowance::Free => Until::Time(cx.clock.now().plus(after.max(WAIT_MIN))),
+        Allowance::UpTo(_) | Allowance::Free => {
+            let wait = after.max(WAIT_MIN).mul_f64(rand::random_range(1.0..2.0));
+            Until::Time(cx.clock.now().plus(wait))
+        }
     };
     Parking { until, why }
 }

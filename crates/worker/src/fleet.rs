@@ -165,6 +165,22 @@ impl Fleet {
         }
     }
 
+    /// Why a deployment takes no calls, in words that follow its name; `None` if it takes some.
+    pub(crate) fn why_closed(&self, priced: &Priced) -> Option<String> {
+        let now = self.now();
+        match self.members().get(&name(priced))?.standing(now) {
+            Standing::Shut { until } => {
+                let seconds = until.saturating_sub(now).as_secs_f64().ceil();
+                Some(format!(
+                    "is left alone for {seconds} s more, because it failed, asked for it, or has no key that works"
+                ))
+            }
+            Standing::Full => Some("has as many calls at once as it bears".to_owned()),
+            Standing::Probe => Some("is tried with one call at a time, because it failed".to_owned()),
+            Standing::Ready | Standing::Slow => None,
+        }
+    }
+
     /// Whether any of these takes calls, or will as soon as one under way has ended.
     pub(crate) fn any_open<'a>(&self, mut those: impl Iterator<Item = &'a Priced>) -> bool {
         let now = self.now();

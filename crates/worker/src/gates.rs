@@ -95,6 +95,19 @@ impl Gates {
         self.parked.write().expect("no holder panics").insert((gate, lane));
     }
 
+    /// What keeps each deployment of a model from taking calls, in words.
+    fn why_of_model(&self, gate: &Gate) -> String {
+        let Gate::Model(digest) = gate else { return String::new() };
+        let serving = self.routes.behind(digest).map_or(&[][..], |serving| &serving.deployments);
+        let why = |priced: &Priced| {
+            let limited = Limited::of(priced);
+            let of_fleet = self.fleet.why_closed(priced).map(|why| format!("{limited} {why}"));
+            of_fleet.unwrap_or_else(|| self.limiter.why_closed(&limited))
+        };
+        let each: Vec<String> = serving.iter().map(why).collect();
+        format!("no deployment of the model takes calls now: {}", each.join("; "))
+    }
+
     /// How many jobs the deployments of a model take, or when they take none, those of the models that stand in for it.
     fn of_model(&self, digest: &str) -> Allowance {
         // Nobody serves it any more: its jobs come and hear that.
@@ -145,7 +158,7 @@ impl Gates {
             }
             Gate::Model(_) => match self.directory.gate_pause(gate) {
                 Some(pause) => Reason { gate: "paused", message: format!("the model is paused by {}", pause.author) },
-                None => Reason { gate: "model", message: "no deployment of the model takes calls now".to_owned() },
+                None => Reason { gate: "model", message: self.why_of_model(gate) },
             },
         };
         Some(reason)

@@ -72,7 +72,10 @@ fn status_and_code_decide() {
 fn words_decide_only_where_the_request_is_at_fault() {
     let too_long = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens";
     let filtered = "Your request was rejected as a result of our safety system.";
+    let too_much =
+        "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 50000.";
     for (status, message, expected) in [
+        (429, too_much, ContextLength),
         (400, too_long, ContextLength),
         (413, "prompt is too long: 9 tokens > 8 maximum", ContextLength),
         (422, "the request EXCEEDS the available context size", ContextLength),
