@@ -33,6 +33,8 @@ struct Reader {
     attempt: Option<(String, u32)>,
     next: u64,
     lost: bool,
+    /// Whether any piece of this attempt was given on: else nothing is void when it ends.
+    gave: bool,
 }
 
 impl Producer {
@@ -69,12 +71,12 @@ impl Reader {
     fn take(&mut self, message: DeltaMessage) -> Option<Piece> {
         let DeltaMessage { run, attempt, seq, event, chunk, .. } = message;
         let its = (run, attempt);
-        let begun = self.attempt.is_some();
+        let (begun, gave) = (self.attempt.is_some(), self.gave);
         match event {
             DeltaEvent::End => return Some(Piece::End),
             DeltaEvent::Start => {
-                *self = Reader { attempt: Some(its), next: 1, lost: false };
-                return begun.then_some(Piece::StartOver);
+                *self = Reader { attempt: Some(its), next: 1, ..Reader::default() };
+                return gave.then_some(Piece::StartOver);
             }
             // The start of this attempt was missed, or another one has begun since.
             DeltaEvent::Delta if self.attempt.as_ref() != Some(&its) => {
@@ -90,10 +92,10 @@ impl Reader {
             return None;
         }
         if seq > self.next {
-            self.lost = true;
+            (self.lost, self.gave) = (true, true);
             return Some(Piece::Lost);
         }
-        self.next = seq + 1;
+        (self.next, self.gave) = (seq + 1, true);
         serde_json::from_str(chunk?.get()).ok().map(Piece::Chunk)
     }
 }
@@ -145,6 +147,8 @@ mod tests {
             ("s", 1, 1, "delta"),
         ];
         assert_eq!(read(&two), "1 StartOver 1 StartOver 1 ");
+        let nothing_yet = [("r", 1, 0, "start"), ("r", 2, 0, "start"), ("r", 2, 1, "delta")];
+        assert_eq!(read(&nothing_yet), "1 ", "nothing was given on that could be void");
     }
 
     #[test]
