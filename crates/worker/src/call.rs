@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use tollgate_policy::failure::{self, Next};
 use tollgate_policy::health::{Outcome as Health, Reading};
-use tollgate_providers::{Answer, Call, Called};
+use tollgate_providers::{Call, Called};
 use tollgate_queue::Delivery;
 use tollgate_types::{AttemptRecord, Billed, ErrorCode, Failure, FailureKind, Gate, JobSpec, UnixMillis, headers};
 
 use crate::board::Doors as _;
 use crate::context::Context;
 use crate::deltas;
-use crate::end::{End, Outcome};
+use crate::end::End;
 use crate::gates::Allowance;
 use crate::hold::Held;
 use crate::park::{Parking, Until};
@@ -129,7 +129,7 @@ async fn made(
     }
     pass.into_iter().for_each(|pass| pass.used(used));
     let failure = match called.outcome {
-        Ok(answer) => return Err(Stop::End(answered(answer, called.request_id))),
+        Ok(answer) => return trip.answered(held, answer, called.request_id).map_or(Ok(()), |end| Err(Stop::End(end))),
         Err(failure) => failure,
     };
     if failure.kind == FailureKind::Deadline && trip.remaining() != Some(Duration::ZERO) {
@@ -150,6 +150,9 @@ async fn made(
         next = Next::Wait { after: TOO_MANY_TRIES };
     }
     trip.failed(&failure);
+    if let (Next::Wait { .. } | Next::Final(_), Some(end)) = (next, trip.filtered.take()) {
+        return Err(Stop::End(end));
+    }
     match next {
         Next::OtherKey => trip.prefer = Some(at),
         Next::Retry { after } => trip.again(at, after),
@@ -269,8 +272,4 @@ fn request<'a>(
 /// How the answer of a job is read.
 fn reading(job: &JobSpec) -> Reading {
     if deltas::are_wanted(job) { Reading::Streamed } else { Reading::Whole }
-}
-
-fn answered(answer: Answer, request_id: String) -> End {
-    End { outcome: Outcome::Answered(Box::new(answer), request_id), attempts: Vec::new() }
 }

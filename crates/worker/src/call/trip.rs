@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tollgate_policy::failure::{Left, Tried};
-use tollgate_providers::tokens;
+use tollgate_providers::{Answer, tokens};
 use tollgate_types::{AttemptRecord, Endpoint, ErrorCode, Failure, FailureKind, JobSpec, NanoUsd};
 
 use crate::context::Context;
@@ -36,6 +36,8 @@ pub(super) struct Trip<'a> {
     here: Vec<(u32, bool)>,
     /// What the prompt counts, where it may be too long for a deployment.
     prompt_tokens: Option<u64>,
+    /// An answer that a content policy cut or emptied, while another model is asked.
+    pub(super) filtered: Option<End>,
     /// The first failure that was not for want of a feature: what the producer hears if all others are.
     first: Option<(ErrorCode, String)>,
 }
@@ -69,6 +71,7 @@ impl<'a> Trip<'a> {
             taken: vec![false; legs.len()],
             here: Vec::new(),
             prompt_tokens,
+            filtered: None,
             first: None,
         };
         trip.take(held, 0);
@@ -115,6 +118,17 @@ impl<'a> Trip<'a> {
     pub(super) fn booked(&mut self, at: usize, attempt: AttemptRecord) {
         self.here[at].0 += 1;
         self.attempts.push(attempt);
+    }
+
+    /// The end with an answer; none yet, if a content policy spoilt it and another model may be asked instead.
+    pub(super) fn answered(&mut self, held: &Held, answer: Answer, request_id: String) -> Option<End> {
+        let spoilt = answer.finish == "content_filter";
+        let end = End { outcome: Outcome::Answered(Box::new(answer), request_id), attempts: Vec::new() };
+        if spoilt && self.stands_in(held, When::ContentPolicy) {
+            self.filtered = Some(end);
+            return None;
+        }
+        Some(end)
     }
 
     /// Remembers why a call failed.

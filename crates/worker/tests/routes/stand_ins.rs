@@ -92,3 +92,25 @@ async fn a_stand_in_that_could_cost_more_than_the_job_allows_does_not_stand_in()
     assert_eq!(result.error.map(|error| error.code), Some(ErrorCode::ContextLengthExceeded));
     assert_eq!(bench.calls_at_b(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_refuses_a_prompt_or_empties_its_answer_is_another_models_turn() {
+    let bench = Bench::start(answers_after(5.0)).await;
+    let stand_ins = StandIns { on_content_policy: large(), ..StandIns::default() };
+    let _worker = bench.world.worker_on(routes(&bench, stand_ins), "w0", |_| {}).await;
+    bench.faults_at_a("content-filter@1");
+    let result = bench.run(line_of("fast", "x", None, json!({}))).await;
+    assert_eq!((result.tollgate.provider.as_deref(), result.tollgate.attempts.len()), (Some("b"), 2));
+    assert!(result.tollgate.attempts.iter().all(|attempt| attempt.cost_nanousd.0 > 0), "both were billed");
+
+    // Where the other one does no better, the first answer is the answer.
+    let spoilt = bench.run(line_of("fast", "y", Some("content-filter"), json!({}))).await;
+    assert_eq!((spoilt.tollgate.status, spoilt.tollgate.attempts.len()), (Status::Succeeded, 2));
+    bench.b.set_faults("context-length@1".parse().expect("a plan")).expect("a plan");
+    let result = bench.run(line_of("fast", "z", None, json!({}))).await;
+    let body: serde_json::Value = serde_json::from_str(result.response.expect("an answer").body.get()).expect("JSON");
+    assert_eq!(
+        (result.tollgate.status, &body["choices"][0]["finish_reason"]),
+        (Status::Succeeded, &json!("content_filter"))
+    );
+}
