@@ -27,7 +27,7 @@ const HITS_MIN: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crashes_at_every_step_and_at_random_lose_nothing_and_double_nothing() {
-    let mut system = System::start("429:retry-after=1@0.01;status=503@0.02", PROFILE).await;
+    let mut system = System::start("429:retry-after=1@0.01;status=503@0.02;abort-stream@0.05", PROFILE).await;
     let core = system.core().await;
     let (seen, watching) = Seen::watch(core.clone()).await;
     let journal = Journal::default();

@@ -188,6 +188,8 @@ fn line(n: usize) -> Bytes {
         "model": model,
         "messages": [{"role": "user", "content": format!("question {n}: {}", "word ".repeat(n % 50))}],
         "max_tokens": 40,
+        // Some are read as they are written, and then break off now and then.
+        "stream": n.is_multiple_of(3),
     });
     json!({"custom_id": format!("q-{n}"), "body": body}).to_string().into()
 }
