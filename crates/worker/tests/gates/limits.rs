@@ -109,7 +109,7 @@ async fn check_requests_a_minute(limit: u32, stretch: u64) {
     assert!(running_most <= limit / 5, "{running_most} jobs waited in slots");
     // In their order, as far as four workers at once can tell: nobody is sent to the end of the line.
     let called = bench.called();
-    for id in &ids[..called.len() / 2] {
+    for id in &ids[..called.len() / 3] {
         assert!(called.contains(&id.as_str().to_owned()), "{id} is among the first and was not called");
         check_ran_once(&bench.result(id, Duration::from_secs(5)).await);
     }
