@@ -105,7 +105,12 @@ fn identity() -> Vec<Entry> {
         entry(18, "a class with a vertical tab", good("x"), refused(UnknownClass, "a_b")).class(b"a\x0bb"),
         entry(18, "a class that is no UTF-8", good("x"), refused(UnknownClass, "a_b")).class(b"a\xffb"),
         entry(19, "a team in the payload", r#"{"team":"marketing","body":{}}"#, refused(ForbiddenField, "`team`")),
-        entry(20, "an unknown model", r#"{"body":{"model":"gpt-9","messages":[1]}}"#, refused(UnknownModel, "there are: sim-")),
+        entry(
+            20,
+            "an unknown model",
+            r#"{"body":{"model":"gpt-9","messages":[1]}}"#,
+            refused(UnknownModel, "there are: sim-"),
+        ),
         entry(22, "an id", good("one"), runs("")).header(id),
         entry(22, "the same id, the same body", good("one"), runs("")).header(id),
         entry(23, "the same id, another body", good("two"), refused(Conflict, "search:twice")).header(id),
