@@ -377,3 +377,48 @@ async fn a_dead_letter_is_replayed_once_under_a_fresh_id() {
     assert_eq!(operator.run(&["dead", "replay"]).await.code, Some(2));
     worker.drained().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_printed_while_it_is_written() {
+    let operator = Operator::new().await;
+    let _worker = operator.world.worker("w1", |_| {}).await;
+    let submit = ["submit", "--team", "search", "--model", "sim-small", "--stream", "hello"];
+    let lines = operator.run(&[&submit[..], &["--output", "jsonl"]].concat()).await;
+    assert_eq!(lines.code, Some(0), "{}", lines.err);
+    let lines: Vec<Value> = lines.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (result, pieces) = lines.split_last().unwrap();
+    let text: String = pieces.iter().map(tollgate_client::text_of).collect();
+    let whole = result["response"]["body"]["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(pieces.len() > 3, "{} pieces", pieces.len());
+    assert_eq!(text, whole);
+
+    let plain = operator.run(&submit).await;
+    assert_eq!((plain.code, plain.err.as_str()), (Some(0), ""));
+    let result = operator.world.sim.calls().last().unwrap().received.stream;
+    assert!(result && plain.out.split_whitespace().count() > 3, "{}", plain.out);
+}
+
+#[tokio::test]
+async fn models_are_listed_with_who_serves_them_and_priced() {
+    let operator = Operator::new().await;
+    operator.configure(
+        "[providers.oa]\nprices_as = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\nregion = \"us\"\n\
+         [models.fast]\nrouting = \"weighted\"\nfallbacks = [\"big\"]\n\
+         deployments = [{ provider = \"oa\", model = \"gpt-4o-mini\", weight = 3, tags = [\"gpu\"] },\n\
+         { provider = \"sim\", model = \"x\", region = \"eu\", price = { input = \"1\", output = \"2\" } }]",
+    );
+    let rows = operator.run(&["models", "list", "--output", "json"]).await.json();
+    let fast: Vec<&Value> = rows.as_array().unwrap().iter().filter(|row| row["model"] == "fast").collect();
+    assert_eq!(fast.len(), 2);
+    assert_eq!((&fast[0]["provider"], &fast[0]["weight"], &fast[0]["region"]), (&"oa".into(), &3.into(), &"us".into()));
+    assert_eq!((&fast[0]["context_tokens"], &fast[0]["input_usd_per_million"]), (&128_000.into(), &"$0.15".into()));
+    assert_eq!((&fast[1]["region"], &fast[1]["fallbacks"][0]), (&"eu".into(), &"big".into()));
+    let price =
+        ["models", "price", "fast", "--prompt", "1000", "--cached", "500", "--answer", "200", "--output", "json"];
+    let rows = operator.run(&price).await.json();
+    // 500 * 0.15 + 500 * 0.075 + 200 * 0.6, and 1000 * 1 + 200 * 2, millionths of a dollar.
+    assert_eq!((&rows[0]["call_usd"], &rows[1]["call_usd"]), (&"$0.0002325".into(), &"$0.0014".into()));
+    let unknown = operator.run(&["models", "price", "gpt-9"]).await;
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.err.contains("nothing serves the model 'gpt-9'; there are: big, fast, mini"), "{}", unknown.err);
+}
