@@ -7,6 +7,7 @@ use tollgate_providers::KeySource;
 use super::*;
 use crate::config::sections::LogFormat;
 
+mod models_and_access;
 mod vendors;
 
 fn env() -> Env {
