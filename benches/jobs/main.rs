@@ -8,16 +8,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "each part is a process that does one thing and ends whole")]
 
-mod child;
 mod legs;
-mod procfs;
-mod report;
 mod roles;
 mod run;
 mod world;
 
 use std::ffi::OsString;
 
+use benches::report::say;
 use clap::Parser;
 
 use crate::legs::Leg;
@@ -67,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     }
     let options = Options::parse_from(args);
     if !options.bench {
-        report::say("nothing measured; run it with `cargo bench -p benches`");
+        say("nothing measured; run it with `cargo bench -p benches --bench jobs`");
         return Ok(());
     }
     let size = match (options.quick, options.full) {

@@ -9,9 +9,9 @@ use tollgate_queue::state::State;
 use tollgate_sink::SinkProgress;
 use tollgate_types::subjects;
 
-use crate::child::Child;
-use crate::procfs;
 use crate::world::{Tables, World};
+use benches::child::Child;
+use benches::procfs;
 
 /// Who does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{median, pairs, shares};
 use crate::Size;
-use crate::report::{table, whole};
 use crate::run::{Contender, Plan};
+use benches::report::{table, whole};
 
 const COLUMNS: [&str; 6] = ["backlog", "bare jobs/s", "tollgate jobs/s", "ratio", "bare µs/job", "tollgate µs/job"];
 /// In flight at the worker, and outstanding where there is no backlog.

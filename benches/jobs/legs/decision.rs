@@ -8,8 +8,8 @@ use tollgate_policy::order::{LaneId, Order, Standing};
 use tollgate_types::JobSpec;
 
 use crate::Size;
-use crate::report::{Spread, table};
 use crate::roles::loader;
+use benches::report::{Spread, table};
 
 pub(super) fn run(size: Size) -> anyhow::Result<()> {
     let time = if size == Size::Quick { Duration::from_millis(50) } else { Duration::from_millis(200) };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{median, shares};
 use crate::Size;
-use crate::report::{Spread, progress, table, whole};
 use crate::run::{Contender, Measured, Plan, run as run_once};
+use benches::report::{Spread, progress, table, whole};
 
 const COLUMNS: [&str; 5] =
     ["lanes", "budgets and limits", "jobs/s", "ratio to one lane without", "µs/job (worker + nats)"];

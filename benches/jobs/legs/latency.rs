@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{median, pairs, quantile};
 use crate::Size;
-use crate::report::{Spread, table};
 use crate::run::{Contender, Measured, Plan};
+use benches::report::{Spread, table};
 
 const COLUMNS: [&str; 7] = [
     "outstanding, upstream",

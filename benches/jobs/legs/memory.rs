@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{median, pairs};
 use crate::Size;
-use crate::report::table;
 use crate::run::{Contender, Measured, Plan};
+use benches::report::table;
 
 const COLUMNS: [&str; 4] = ["contender", "in flight then", "resident MiB", "peak MiB"];
 

@@ -11,8 +11,8 @@ mod throughput;
 use clap::ValueEnum;
 
 use crate::Size;
-use crate::report::{Spread, progress};
 use crate::run::{Contender, Measured, Plan, run as run_once};
+use benches::report::{Spread, progress};
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

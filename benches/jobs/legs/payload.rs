@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{median, pairs, shares};
 use crate::Size;
-use crate::report::{table, whole};
 use crate::run::{Contender, Plan};
+use benches::report::{table, whole};
 
 const COLUMNS: [&str; 7] =
     ["KiB", "bare jobs/s", "tollgate jobs/s", "ratio", "tollgate MiB/s", "bare µs/job", "tollgate µs/job"];

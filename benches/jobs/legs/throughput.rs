@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Pairs, median, shares};
 use crate::Size;
-use crate::report::{Spread, progress, table, whole};
 use crate::run::{Contender, Measured, Plan, run as run_once};
 use crate::world::Tables;
+use benches::report::{Spread, progress, table, whole};
 
 const COLUMNS: [&str; 10] = [
     "in flight",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use embedded_clickhouse::Config;
 
-use crate::report::say;
+use benches::report::say;
 
 /// The flags.
 #[derive(Debug, clap::Args)]

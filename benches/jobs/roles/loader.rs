@@ -16,8 +16,8 @@ use tollgate_client::Producer;
 use tollgate_types::{Class, JobId, subjects};
 
 use super::{MODEL, TEAM, connect, now, ready};
-use crate::report::say;
 use crate::world::teams;
+use benches::report::say;
 
 /// The flags.
 #[derive(Debug, clap::Args)]

@@ -8,13 +8,14 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use anyhow::bail;
+use benches::report::say;
+use benches::request::Head;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use super::{MODEL, now};
-use crate::report::say;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -79,26 +80,12 @@ impl Mock {
     async fn serve(&self, mut stream: TcpStream) -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         let mut buffer = Vec::with_capacity(4096);
-        loop {
-            let head = loop {
-                if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                    break at + 4;
-                }
-                if stream.read_buf(&mut buffer).await? == 0 {
-                    return Ok(());
-                }
-            };
+        while let Some(head) = Head::read(&mut stream, &mut buffer).await? {
             let arrived = now();
-            let (length, job) = read_head(&buffer[..head])?;
-            while buffer.len() < head + length {
-                if stream.read_buf(&mut buffer).await? == 0 {
-                    bail!("the request broke off");
-                }
-            }
-            // Callers send one request after the other, so nothing of the next one is here yet.
-            buffer.clear();
+            head.skip_body(&mut stream, &mut buffer).await?;
             self.count.set(self.count.get() + 1);
             if self.remember {
+                let job = head.value("x-tollgate-job").unwrap_or_default().to_owned();
                 self.arrivals.borrow_mut().push((job, arrived));
             }
             self.open.set(self.open.get() + 1);
@@ -108,18 +95,8 @@ impl Mock {
             self.open.set(self.open.get() - 1);
             stream.write_all(&self.answer).await?;
         }
+        Ok(())
     }
-}
-
-/// The body's length and the job's id.
-fn read_head(head: &[u8]) -> anyhow::Result<(usize, String)> {
-    let text = std::str::from_utf8(head)?;
-    let value = |wanted: &str| {
-        text.split("\r\n").filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-    };
-    let (_, length) = value("content-length").context("a request without a length")?;
-    let job = value("x-tollgate-job").map(|(_, job)| job.trim().to_owned()).unwrap_or_default();
-    Ok((length.trim().parse()?, job))
 }
 
 /// How precisely `until` is answered; the answer itself holds the exact count and time.

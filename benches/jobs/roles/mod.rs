@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tollgate_queue::{Connection, NatsConfig};
 use tracing_subscriber::EnvFilter;
 
-use crate::report::say;
+use benches::report::say;
 
 /// The team that submits the jobs.
 pub(crate) const TEAM: &str = "bench";

@@ -17,6 +17,7 @@ pub mod deployment;
 mod embedding;
 mod gemini;
 pub mod http;
+mod json;
 pub mod keys;
 mod mistral;
 mod neutral;

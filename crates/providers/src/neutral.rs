@@ -1,9 +1,12 @@
 //! The neutral request, a chat completion, as adapters of other wire formats read it: field by field, so that what is
 //! left over is known, and refused by name instead of being dropped.
 
+use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::adapter::Unsendable;
+use crate::json;
 
 /// Fields without a meaning for the answer: what OpenAI stores, caches or bills by, and how the answer is sent.
 const WITHOUT_MEANING: &[&str] = &[
@@ -75,6 +78,12 @@ pub(crate) fn refuse_rest(message: &Map<String, Value>, place: &str) -> Result<(
 /// A name in a message of ours: short, and without what could be anything.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
+}
+
+/// A body to send, about as long as the one that it was made of.
+pub(crate) fn written(out: &impl Serialize, of: &Bytes) -> Bytes {
+    const FRAME_BYTES: usize = 512;
+    json::to_bytes(out, of.len() + FRAME_BYTES)
 }
 
 /// Who speaks in a turn.

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use tollgate_types::job::Request;
 
 use crate::adapter::{Read, Reported, Sent, To, Unsendable, Unusable};
+use crate::json;
 use crate::sse::Event;
 
 /// How a vendor streams.
@@ -85,7 +86,12 @@ pub(crate) struct Partial {
 
 /// Reads an event's data as JSON of the kind that is `wanted`.
 pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(event: &'a Event, wanted: &str) -> Result<T, Broken> {
-    serde_json::from_slice(&event.data).map_err(|error| {
+    // Bytes that are known to be text need not be looked at again, text by text.
+    let read = match std::str::from_utf8(&event.data) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(&event.data),
+    };
+    read.map_err(|error| {
         let what = if error.is_data() { format!("JSON that is no {wanted}") } else { "no JSON".to_owned() };
         Broken::Unreadable(format!("an event of {} bytes that holds {what}", event.data.len()))
     })
@@ -126,7 +132,9 @@ impl Head {
         let choices = [ChunkChoice { index, delta, logprobs: (), finish_reason }];
         let (id, model) = (self.id.as_str(), self.model.as_str());
         let chunk = Chunk { id, object: "chat.completion.chunk", created: self.created, model, choices };
-        serde_json::to_vec(&chunk).expect("values always serialise").into()
+        // A token's chunk: the names around it, and what the head and the token have.
+        const FRAME_BYTES: usize = 192;
+        json::to_bytes(&chunk, FRAME_BYTES + self.id.len() + self.model.len())
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
         out.insert("metadata".into(), json!({ "user_id": user }));
     }
     out.extend(fields.rest(WITHOUT_COUNTERPART)?);
-    Ok(serde_json::to_vec(&out).expect("values always serialise").into())
+    Ok(neutral::written(&out, body))
 }
 
 /// The body to send for a stream.

@@ -209,7 +209,12 @@ impl Events {
     }
 
     fn text(&self, name: &str, text: &str) -> Option<Delta> {
-        if text.is_empty() { None } else { self.chunk(json!({ name: text }), None) }
+        if text.is_empty() {
+            return None;
+        }
+        // Nearly every chunk is one: it needs no values of its own.
+        let delta = BTreeMap::from([(name, text)]);
+        Some(Delta { json: self.head.chunk(0, &delta, None), writes: true })
     }
 
     fn chunk(&self, delta: Value, finish: Option<&str>) -> Option<Delta> {

@@ -73,7 +73,7 @@ pub(super) fn body(body: &Bytes, request: &Request, _to: &To<'_>) -> Result<Byte
         out.insert("generationConfig".into(), config.into());
     }
     out.extend(fields.rest(WITHOUT_COUNTERPART)?);
-    Ok(serde_json::to_vec(&out).expect("values always serialise").into())
+    Ok(neutral::written(&out, body))
 }
 
 fn content(Turn { role, parts }: Turn) -> Value {

@@ -63,7 +63,7 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
         out.insert("reasoning_effort".into(), effort);
     }
     out.extend(fields.rest(WITHOUT_COUNTERPART)?);
-    Ok(serde_json::to_vec(&out).expect("values always serialise").into())
+    Ok(neutral::written(&out, body))
 }
 
 fn message(speaker: Speaker, content: Option<Value>, message: &mut Map<String, Value>, place: &str) -> Result<Value> {

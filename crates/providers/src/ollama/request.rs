@@ -80,7 +80,7 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
         out["keep_alive"] = keep_alive;
     }
     refuse_unknown(fields, WITHOUT_COUNTERPART)?;
-    Ok(out.to_string().into())
+    Ok(neutral::written(&out, body))
 }
 
 /// One message. `called` learns the name of each call, by which its result is known.

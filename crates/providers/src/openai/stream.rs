@@ -20,8 +20,8 @@ use crate::adapter::{Read, Sent, Unusable};
 use crate::sse::Event;
 use crate::stream::{Broken, Delta, Partial, Reader, Stage, parse};
 
-/// What is of one chunk only: neither the completion nor another chunk has it.
-const OF_A_CHUNK: [&str; 5] = ["object", "choices", "usage", "error", "obfuscation"];
+/// What a chunk needs to be passed on as it is, beside its object and its choices.
+const NAMED: [&str; 3] = ["id", "created", "model"];
 
 /// The fields of an object in their order, unread.
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -93,18 +93,27 @@ impl Reader for Chunks {
             return Err(Broken::Error);
         }
         let Fields(fields) = parse(event, "chunk")?;
-        let field = |name: &str| fields.iter().find(|field| field.0 == name).map(|field| field.1);
-        let says = |name: &str| field(name).filter(|raw| !is_nothing(raw));
-        // Old servers of vLLM send the error itself.
-        if says("error").is_some() || field("object").is_some_and(|raw| raw.get() == "\"error\"") {
-            return Err(Broken::Error);
-        }
+        let (mut object, mut choices, mut usage, mut named) = ("", "[]", None, 0);
         for (name, raw) in &fields {
-            if !OF_A_CHUNK.contains(&&**name) {
-                self.learn(name, raw);
+            let says = !is_nothing(raw);
+            match &**name {
+                "error" if says => return Err(Broken::Error),
+                "choices" if says => choices = raw.get(),
+                "usage" if says => usage = Some(*raw),
+                "object" => object = raw.get(),
+                // What is of one chunk only: neither the completion nor another chunk has it.
+                "error" | "choices" | "usage" | "obfuscation" => {}
+                name if says => {
+                    named |= NAMED.iter().position(|of| *of == name).map_or(0, |at| 1 << at);
+                    self.learn(name, raw);
+                }
+                _ => {}
             }
         }
-        let choices = says("choices").map(RawValue::get).unwrap_or("[]");
+        // Old servers of vLLM send the error itself.
+        if object == "\"error\"" {
+            return Err(Broken::Error);
+        }
         let pieces: Vec<Piece<'_>> = serde_json::from_str(choices)
             .map_err(|_| Broken::Unreadable("an event with choices that are none".to_owned()))?;
         let passed_on = !pieces.is_empty();
@@ -112,16 +121,14 @@ impl Reader for Chunks {
         for piece in pieces {
             writes |= self.add(piece);
         }
-        if let Some(raw) = says("usage") {
+        if let Some(raw) = usage {
             self.usage = Some(raw.to_owned());
             self.usage_is_total = self.stage() != Stage::Open;
         }
         if !passed_on {
             return Ok(Vec::new());
         }
-        let is_whole = ["id", "created", "model"].iter().all(|name| says(name).is_some())
-            && field("object").is_some_and(|raw| raw.get() == "\"chat.completion.chunk\"")
-            && !event.data.contains(&b'\n');
+        let is_whole = named == 7 && object == "\"chat.completion.chunk\"" && !event.data.contains(&b'\n');
         let json = if is_whole { event.data.clone() } else { self.completed(choices) };
         Ok(vec![Delta { json, writes }])
     }
@@ -155,7 +162,7 @@ impl Chunks {
     /// Keeps what a chunk says of the whole. Azure's first chunk has an empty id and an empty model.
     fn learn(&mut self, name: &str, raw: &RawValue) {
         let is_known = || self.head.get(name).is_some_and(|known| known.get() == raw.get());
-        if is_nothing(raw) || is_known() {
+        if is_known() {
             return;
         }
         self.kept_bytes += raw.get().len();

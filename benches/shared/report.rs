@@ -6,17 +6,17 @@ use std::fmt::Display;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 /// One line on standard output.
-pub(crate) fn say(line: impl Display) {
+pub fn say(line: impl Display) {
     println!("{line}");
 }
 
 /// What is going on, for whoever waits.
-pub(crate) fn progress(line: impl Display) {
+pub fn progress(line: impl Display) {
     eprintln!("  {line}");
 }
 
 /// Prints a table under its title; all columns but the first are numbers.
-pub(crate) fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
+pub fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(columns);
     for row in rows {
@@ -31,15 +31,18 @@ pub(crate) fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) {
 
 /// The middle of some numbers, and how far they lie apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
+pub struct Spread {
+    /// The smallest.
+    pub least: f64,
+    /// The middle one, or the mean of the two in the middle.
+    pub median: f64,
+    /// The largest.
+    pub most: f64,
 }
 
 impl Spread {
     /// Of at least one number.
-    pub(crate) fn of(numbers: impl IntoIterator<Item = f64>) -> Spread {
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Spread {
         let mut sorted: Vec<f64> = numbers.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
@@ -48,7 +51,7 @@ impl Spread {
     }
 
     /// The median, and in brackets the least and the most, where there is more than one number.
-    pub(crate) fn ratio(self) -> String {
+    pub fn ratio(self) -> String {
         if self.least == self.most {
             return format!("{:.2}", self.median);
         }
@@ -57,7 +60,7 @@ impl Spread {
 }
 
 /// A whole number with its thousands apart.
-pub(crate) fn whole(number: f64) -> String {
+pub fn whole(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running part. It is killed when dropped, and ends by itself when its standard input closes.
-pub(crate) struct Child {
+pub struct Child {
     role: &'static str,
     process: tokio::process::Child,
     stdin: ChildStdin,
@@ -24,7 +24,7 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts a part and waits for its first line, which it prints when it is ready.
-    pub(crate) async fn start(role: &'static str, args: &[String], log: PathBuf) -> anyhow::Result<(Child, String)> {
+    pub async fn start(role: &'static str, args: &[String], log: PathBuf) -> anyhow::Result<(Child, String)> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(["--role", role])
             .args(args)
@@ -41,12 +41,12 @@ impl Child {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+    pub fn pid(&self) -> anyhow::Result<u32> {
         self.process.id().with_context(|| format!("the {} has ended: {}", self.role, self.said()))
     }
 
     /// Its next line. Cancel safe.
-    pub(crate) async fn line(&mut self, within: Duration) -> anyhow::Result<String> {
+    pub async fn line(&mut self, within: Duration) -> anyhow::Result<String> {
         match timeout(within, self.stdout.next_line()).await {
             Ok(Ok(Some(line))) => Ok(line),
             Ok(_) => bail!("the {} ended: {}", self.role, self.said()),
@@ -55,18 +55,18 @@ impl Child {
     }
 
     /// Asks it something that is answered with one line.
-    pub(crate) async fn ask(&mut self, question: &str, within: Duration) -> anyhow::Result<String> {
+    pub async fn ask(&mut self, question: &str, within: Duration) -> anyhow::Result<String> {
         self.stdin.write_all(format!("{question}\n").as_bytes()).await?;
         self.line(within).await
     }
 
     /// Kills it and waits for its end.
-    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+    pub async fn end(mut self) -> anyhow::Result<()> {
         Ok(self.process.kill().await?)
     }
 
     /// The end of what it logged.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(8).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")

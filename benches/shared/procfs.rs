@@ -9,7 +9,7 @@ use anyhow::Context as _;
 const TICKS_PER_SECOND: u64 = 100;
 
 /// User and system time of all threads of a process so far, ended ones included; in steps of 10 ms.
-pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("a measured process has ended")?;
     // The name in parentheses may hold anything; `utime` and `stime` are the 14th and 15th field (proc_pid_stat(5)).
     let (_, rest) = stat.rsplit_once(") ").context("an unknown form of stat")?;
@@ -20,19 +20,25 @@ pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
 
 /// Memory of a process in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Resident now.
-    pub(crate) resident: u64,
+    pub resident: u64,
     /// The most that was ever resident.
-    pub(crate) peak: u64,
+    pub peak: u64,
 }
 
 /// Resident memory of a process (proc_pid_status(5)).
-pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
+pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("a measured process has ended")?;
     let kib = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("an unknown form of status")?;
         line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().context("an unknown form of status")
     };
     Ok(Memory { resident: kib("VmRSS")? << 10, peak: kib("VmHWM")? << 10 })
+}
+
+/// User and system time of all threads of this process so far, to the nanosecond.
+pub fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
