@@ -269,11 +269,14 @@ impl Under {
         let now = self.fleet.now();
         let mut members = self.fleet.members();
         let health = members.entry(self.name.clone()).or_default();
-        let before = health.standing(now);
+        let (before, took_none) = (health.standing(now), health.room(now) == 0);
         health.end(ticket, outcome, now);
-        let after = health.standing(now);
+        let (after, takes_none) = (health.standing(now), health.room(now) == 0);
         drop(members);
-        self.fleet.changed();
+        // Only then: whoever hears it looks at every door.
+        if took_none != takes_none {
+            self.fleet.changed();
+        }
         if matches!(before, Standing::Shut { .. }) != matches!(after, Standing::Shut { .. }) || is_slower(before, after)
         {
             let (provider, model) = &self.name;
