@@ -1,0 +1,1 @@
+//! 54: connections that fail before a word of HTTP.
