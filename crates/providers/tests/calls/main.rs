@@ -7,6 +7,7 @@ mod keys;
 mod outbound;
 mod server;
 mod streams;
+mod streams_corpus;
 mod streams_cut;
 
 use std::time::Duration;

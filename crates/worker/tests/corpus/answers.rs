@@ -94,7 +94,7 @@ fn without_end() -> Vec<Row> {
         Row {
             deadline_in: Some(Duration::from_secs(2)),
             ..row(47, "a byte now and then, and a deadline", sim("drip:every=50ms"))
-                .fails(DeadlineExceeded, "")
+                .fails(DeadlineExceeded, "time ended during the call")
                 .tries([Estimated])
         },
         row(48, "an answer without end", always(endless))

@@ -1,4 +1,4 @@
-//! 55 and 62: names that nobody has, words before the answer, connections that end between two calls.
+//! 54, 55 and 62: handshakes that nobody answers, names that nobody has, words before the answer, connections that end between two calls.
 
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ fn names() -> Vec<Row> {
     // Reserved for names that never resolve: RFC 6761, section 6.4.
     let nowhere = || At::Address("http://name.invalid/v1".to_owned());
     vec![
+        row(54, "a handshake that hangs", At::Mute).backup().tries([Nothing, Nothing, Told]),
         row(55, "no such name, with another provider", nowhere()).backup().tries([Nothing, Nothing, Told]),
         Row {
             deadline_in: Some(Duration::from_secs(4)),
-            ..row(55, "no such name, and a deadline", nowhere()).fails(DeadlineExceeded, "").tries([])
+            ..row(55, "no such name, and a deadline", nowhere()).fails(DeadlineExceeded, "the deadline").tries([])
         },
     ]
 }

@@ -66,10 +66,9 @@ pub(crate) struct Row {
     pub(crate) code: Option<ErrorCode>,
     /// What the error says; of a success, how the answer ended.
     pub(crate) says: &'static str,
-    /// The attempts of the run that ended, in order; with a backup that answered, the last one is its.
+    /// The attempts of the run that ended, in order, each of which is in the provider's own log; with a backup that
+    /// answered, the last one is its.
     pub(crate) tries: Vec<Paid>,
-    /// The calls in the provider's own log, if they are not as many as the attempts there: a job that waited had others.
-    pub(crate) calls: Option<Range<usize>>,
     /// How many milliseconds lie between the first call and the second.
     pub(crate) apart: Option<Range<u128>>,
 }
@@ -95,7 +94,6 @@ pub(crate) fn row(number: u32, name: &'static str, at: At) -> Row {
         code: None,
         says: "stop",
         tries: vec![Paid::Told],
-        calls: None,
         apart: None,
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// An answer as a provider gives it.
 pub(crate) const GOOD: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello world"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14}}"#;
@@ -78,9 +79,12 @@ pub(crate) struct Raw {
     _task: JoinSet<()>,
 }
 
+/// What a request is answered with, by its ordinal from 0.
+type Replies = Box<dyn Fn(usize) -> Reply + Send + Sync>;
+
 /// The state that the connections share.
 struct Shared {
-    replies: Box<dyn Fn(usize) -> Reply + Send + Sync>,
+    replies: Replies,
     requests: Arc<Mutex<Vec<Came>>>,
 }
 
@@ -92,19 +96,37 @@ impl Raw {
 
     /// Answers each request by its ordinal, from 0.
     pub(crate) async fn by(replies: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Raw {
+        Raw::start(Box::new(replies), None).await
+    }
+
+    /// Gives a good answer under TLS.
+    pub(crate) async fn under_tls(acceptor: TlsAcceptor) -> Raw {
+        Raw::start(Box::new(|_| Reply::good()), Some(acceptor)).await
+    }
+
+    async fn start(replies: Replies, tls: Option<TlsAcceptor>) -> Raw {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let connections = Arc::<Mutex<Vec<Instant>>>::default();
         let requests = Arc::<Mutex<Vec<Came>>>::default();
-        let shared = Arc::new(Shared { replies: Box::new(replies), requests: Arc::clone(&requests) });
+        let shared = Arc::new(Shared { replies, requests: Arc::clone(&requests) });
         let accepted = Arc::clone(&connections);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut served = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 locked(&accepted).push(Instant::now());
-                let shared = Arc::clone(&shared);
-                served.spawn(async move { serve(stream, &shared).await });
+                let (shared, tls) = (Arc::clone(&shared), tls.clone());
+                served.spawn(async move {
+                    match tls {
+                        None => serve(stream, &shared).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &shared).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Raw { port, connections, requests, _task: task }
@@ -133,7 +155,7 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Serves one connection until one side has enough. A client that leaves is what some entries are about.
-async fn serve(mut stream: TcpStream, shared: &Shared) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
     while let Some(text) = request(&mut stream).await {
         let ordinal = {
             let mut requests = locked(&shared.requests);
@@ -153,7 +175,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
 }
 
 /// The next request; `None` when the client is gone.
-async fn request(stream: &mut TcpStream) -> Option<String> {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
