@@ -135,6 +135,8 @@ fn counts() -> Vec<Row> {
         row(50, "counts that overflow", usage("12", "18446744073709551616")).tries([Estimated]),
         row(50, "more than was asked for", usage("12", "300")).more(json!({ "max_tokens": 100 })).tries([Estimated]),
         row(50, "no more than was asked for", usage("12", "90")).more(json!({ "max_tokens": 100 })).tries([Told]),
+        row(51, "nothing for an answer", usage("12", "0")).tries([Estimated]),
+        row(51, "nothing at all", usage("0", "0")).tries([Estimated]),
         row(51, "a prompt of ten times its bytes", usage("20000", "2")).tries([Estimated]),
         row(51, "an answer of thousands of times its text", usage("12", "140000")).tries([Estimated]),
         row(60, "a filtered answer", sim("content-filter")).finishes("content_filter").tries([Told]),
