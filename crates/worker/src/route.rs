@@ -7,7 +7,7 @@
 use tollgate_policy::routing::Strategy;
 use tollgate_providers::tokens::prompt_bound;
 use tollgate_queue::directory::Access;
-use tollgate_types::{ErrorCode, FailureKind, JobSpec, NanoUsd};
+use tollgate_types::{ErrorCode, FailureKind, JobSpec, NanoUsd, spelling};
 
 use crate::context::Context;
 use crate::end::End;
@@ -86,8 +86,7 @@ pub(crate) fn route(job: &JobSpec, team: &str, cx: &Context) -> Result<Route, En
 pub(crate) fn by_model(model: &str, job: &JobSpec, team: &str, cx: &Context) -> Result<Route, End> {
     let access = cx.directory.team(team).map(|record| record.access.clone()).unwrap_or_default();
     let Some(serving) = cx.routes.serving(model) else {
-        let known: Vec<&str> = cx.routes.names().filter(|name| access.model(name)).take(20).collect();
-        let message = format!("no deployment serves the model '{}'; known: {}", shown(model), known.join(", "));
+        let message = format!("no deployment serves the model '{}'; known: {}", shown(model), near(model, &access, cx));
         return Err(End::refused(ErrorCode::UnknownModel, message));
     };
     let first = leg(model, When::First, serving, job, &access)?;
@@ -109,6 +108,17 @@ pub(crate) fn by_model(model: &str, job: &JobSpec, team: &str, cx: &Context) -> 
     let attempts = i64::from(cx.config.limits.attempts_total);
     let bound_of_one = legs[0].bound_of_one;
     Ok(Route { legs, bound: NanoUsd(dearest.0.saturating_mul(attempts)), bound_of_one })
+}
+
+/// How many names an unknown one is answered with.
+const NAMES_MAX: usize = 20;
+
+/// The names that the team may use, nearest first.
+fn near(model: &str, access: &Access, cx: &Context) -> String {
+    let mut names: Vec<&str> = cx.routes.names().filter(|name| access.model(name)).collect();
+    names.sort_by_cached_key(|name| spelling::distance(name, model));
+    names.truncate(NAMES_MAX);
+    names.join(", ")
 }
 
 fn leg(model: &str, when: When, serving: &Serving, job: &JobSpec, access: &Access) -> Result<Leg, End> {

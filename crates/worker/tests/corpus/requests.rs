@@ -25,8 +25,9 @@ fn names() -> Vec<Row> {
     };
     use ErrorCode::{ForbiddenModel, UnknownModel};
     vec![
-        ask(20, "a misspelt model", "search", "goood", UnknownModel, "serves the model 'goood'; known: good, larger"),
-        ask(20, "a model that nobody has", "search", "gpt-99", UnknownModel, "known: good, larger"),
+        ask(20, "a misspelt model", "search", "goood", UnknownModel, "serves the model 'goood'; known: good, "),
+        ask(20, "another misspelt model", "search", "lager", UnknownModel, "serves the model 'lager'; known: larger, "),
+        ask(20, "a model that nobody has", "search", "gpt-99", UnknownModel, "serves the model 'gpt-99'; known: "),
         // Who may use one model hears of no other.
         ask(21, "an unknown model", "marketing", "gpt-99", UnknownModel, "serves the model 'gpt-99'; known: good"),
         ask(21, "a model of others", "marketing", "larger", ForbiddenModel, "may not use the model 'larger'"),
