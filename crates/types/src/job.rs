@@ -24,7 +24,6 @@ use crate::instant::UnixMillis;
 use crate::money::NanoUsd;
 use crate::strict::{self, StrictError};
 
-pub use fields::distance;
 use fields::{Fields, kind_of, object, wrong_type};
 
 /// The version of the `tollgate` object that this code speaks.

@@ -20,6 +20,7 @@ pub mod money;
 pub mod result;
 pub mod schema;
 pub mod scope;
+pub mod spelling;
 pub mod strict;
 pub mod subjects;
 pub mod tokens;

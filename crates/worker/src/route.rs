@@ -7,8 +7,7 @@
 use tollgate_policy::routing::Strategy;
 use tollgate_providers::tokens::prompt_bound;
 use tollgate_queue::directory::Access;
-use tollgate_types::job::distance;
-use tollgate_types::{ErrorCode, FailureKind, JobSpec, NanoUsd};
+use tollgate_types::{ErrorCode, FailureKind, JobSpec, NanoUsd, spelling};
 
 use crate::context::Context;
 use crate::end::End;
@@ -143,7 +142,7 @@ const NAMES_SHOWN: usize = 12;
 fn unknown(model: &str, access: &Access, cx: &Context) -> End {
     let model = shown(model);
     let mut known: Vec<&str> = cx.routes.names().filter(|name| access.model(name)).collect();
-    known.sort_by_key(|name| distance(&model, name));
+    known.sort_by_cached_key(|name| spelling::distance(name, &model));
     let more = if known.len() > NAMES_SHOWN { ", …" } else { "" };
     known.truncate(NAMES_SHOWN);
     let message = format!("no deployment serves the model '{model}'; there are: {}{more}", known.join(", "));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout_at};
-use tollgate_types::{Billed, Failure, FailureKind, UsageSource};
+use tollgate_types::{Billed, Failure, FailureKind, Tokens, UsageSource};
 
 use super::stream::{self, Streamed};
 use super::{Answer, Call, Usage};
@@ -277,7 +277,8 @@ pub(super) fn too_large(max: usize) -> Failure {
 }
 
 async fn answer(read: Read, exchange: &Exchange, deployment: &Deployment, call: &Call<'_>, http_status: u16) -> Answer {
-    let (tokens, usage_source) = match read.reported.tokens {
+    let said = read.reported.tokens.filter(|tokens| counts_what_is_there(tokens, read.answer_text_bytes));
+    let (tokens, usage_source) = match said {
         Some(tokens) => (tokens, UsageSource::Provider),
         None => {
             let text = (exchange.answer_text)(&read.body);
@@ -293,6 +294,12 @@ async fn answer(read: Read, exchange: &Exchange, deployment: &Deployment, call: 
         finish: read.finish,
         answer_text_bytes: read.answer_text_bytes,
     }
+}
+
+/// Whether what must have been used is not said to be nothing, as a proxy says that does not count: all would be free.
+/// Asked of whole answers alone, because the counts of a stream under way may lag behind what it wrote.
+fn counts_what_is_there(tokens: &Tokens, answer_text_bytes: usize) -> bool {
+    tokens.prompt() > 0 && (tokens.completion() > 0 || answer_text_bytes == 0)
 }
 
 pub(super) fn failure(kind: FailureKind, billed: Billed, message: &str) -> Failure {

@@ -7,6 +7,7 @@ mod keys;
 mod outbound;
 mod server;
 mod streams;
+mod streams_corpus;
 mod streams_cut;
 
 use std::time::Duration;
@@ -220,6 +221,8 @@ async fn usage_that_is_missing_or_impossible_is_counted_instead() {
         "null",
         r#"{"prompt_tokens":-5,"completion_tokens":1}"#,
         r#"{"prompt_tokens":900000000,"completion_tokens":1}"#,
+        r#"{"prompt_tokens":12,"completion_tokens":0}"#,
+        r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
     ] {
         let body = format!(
             r#"{{"choices":[{{"message":{{"content":"hello world"}},"finish_reason":"stop"}}],"usage":{usage}}}"#

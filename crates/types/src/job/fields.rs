@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{NAME_BYTES_MAX, Rejection};
 use crate::code::ErrorCode;
+use crate::spelling::distance;
 
 /// What a payload must never set: LiteLLM's CVE-2024-6587 was a client-chosen `api_base` that received the key.
 const FORBIDDEN: &[&str] = &[
@@ -140,20 +141,4 @@ pub(super) fn kind_of(text: &str) -> String {
         Some(b'n') => "null".into(),
         _ => format!("the number {}", text.chars().take(24).collect::<String>()),
     }
-}
-
-/// Edit distance between two short words.
-pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(ca != *cb)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
 }
