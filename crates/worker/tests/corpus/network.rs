@@ -1,7 +1,5 @@
 //! 54, 55 and 62: handshakes that nobody answers, names that nobody has, words before the answer, connections that end between two calls.
 
-use std::time::Duration;
-
 use crate::bench::check;
 use crate::row::Paid::{Estimated, Nothing, Told};
 use crate::row::{At, Row, always, row};
