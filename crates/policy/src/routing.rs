@@ -130,4 +130,6 @@ fn by_weight(candidates: &[Candidate<'_>], those: &mut [usize], chance: &mut dyn
 }
 
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod tests;
