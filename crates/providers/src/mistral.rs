@@ -7,13 +7,25 @@
 mod embeddings;
 mod request;
 mod response;
+mod stream;
+
+use reqwest::Url;
 
 use crate::adapter::{Adapter, Credential, Exchange};
+use crate::stream::Streaming;
 use crate::{openai, refusal};
 
 pub(crate) static ADAPTER: Adapter = Adapter {
-    // Its chunks hold lists of typed parts, and its answers are short: they come whole.
-    chat: Exchange { body: request::body, read: response::read, streaming: None, ..openai::CHAT },
+    chat: Exchange {
+        body: request::body,
+        read: response::read,
+        streaming: Some(Streaming {
+            endpoint: Url::clone,
+            body: request::stream_body,
+            reader: || Box::<stream::Typed>::default(),
+        }),
+        ..openai::CHAT
+    },
     embeddings: Some(Exchange { body: embeddings::body, ..openai::EMBEDDINGS }),
     responses: None,
     base_path: "/v1",

@@ -80,6 +80,15 @@ pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
 }
 
+/// A body that was written without `stream`, asking for one.
+pub(crate) fn with_stream(body: Bytes) -> Bytes {
+    // It is an object that has a model, and no `stream`: that has no meaning for the answer, and was left out.
+    let mut out = Vec::from(body);
+    out.pop();
+    out.extend_from_slice(b",\"stream\":true}");
+    out.into()
+}
+
 /// A body to send, about as long as the one that it was made of.
 pub(crate) fn written(out: &impl Serialize, of: &Bytes) -> Bytes {
     const FRAME_BYTES: usize = 512;

@@ -19,6 +19,7 @@ use crate::stream::Streaming;
 
 pub(crate) use request::body;
 pub(crate) use response::{answer_text, read};
+pub(crate) use stream::Chunks;
 
 pub(crate) static ADAPTER: Adapter = Adapter {
     chat: CHAT,

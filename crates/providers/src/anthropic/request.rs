@@ -92,11 +92,7 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
 
 /// The body to send for a stream.
 pub(super) fn stream_body(bytes: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes> {
-    let mut out = Vec::from(body(bytes, request, to)?);
-    // It is an object that has a model, and no `stream`: that has no meaning for the answer, and was left out.
-    out.pop();
-    out.extend_from_slice(b",\"stream\":true}");
-    Ok(out.into())
+    Ok(neutral::with_stream(body(bytes, request, to)?))
 }
 
 fn turn(Turn { role, parts }: Turn) -> Value {

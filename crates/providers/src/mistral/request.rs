@@ -66,6 +66,11 @@ pub(super) fn body(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes
     Ok(neutral::written(&out, body))
 }
 
+/// The body to send for a stream.
+pub(super) fn stream_body(bytes: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes> {
+    Ok(neutral::with_stream(body(bytes, request, to)?))
+}
+
 fn message(speaker: Speaker, content: Option<Value>, message: &mut Map<String, Value>, place: &str) -> Result<Value> {
     let mut content = chunks(content, place)?;
     let mut out = match speaker {

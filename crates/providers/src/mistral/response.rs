@@ -22,26 +22,30 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     if choices.iter().any(|choice| choice["finish_reason"] == "error") {
         return Err(Unusable::bad("an answer that an error ended", read.reported));
     }
-    let mut changed = false;
-    for choice in choices {
-        if choice["finish_reason"] == "model_length" {
-            choice["finish_reason"] = "length".into();
-            changed = true;
-        }
-        if let Some(chunks) = choice["message"]["content"].as_array() {
-            let (text, thoughts) = (joined(chunks, "text"), joined(chunks, "thinking"));
-            choice["message"]["content"] = text.into();
-            if !thoughts.is_empty() {
-                choice["message"]["reasoning_content"] = thoughts.into();
-            }
-            changed = true;
-        }
-    }
+    let changed = choices.iter_mut().fold(false, |changed, choice| neutral(choice, "message") | changed);
     if changed {
         read.finish = body["choices"][0]["finish_reason"].as_str().unwrap_or_default().to_owned();
         read.body = serde_json::value::to_raw_value(&body).expect("values always serialise");
     }
     Ok(read)
+}
+
+/// Makes a choice OpenAI's, whose content is in the field `of`; says whether anything was Mistral's own.
+pub(super) fn neutral(choice: &mut Value, of: &str) -> bool {
+    let mut changed = false;
+    if choice["finish_reason"] == "model_length" {
+        choice["finish_reason"] = "length".into();
+        changed = true;
+    }
+    if let Some(chunks) = choice[of]["content"].as_array() {
+        let (text, thoughts) = (joined(chunks, "text"), joined(chunks, "thinking"));
+        choice[of]["content"] = text.into();
+        if !thoughts.is_empty() {
+            choice[of]["reasoning_content"] = thoughts.into();
+        }
+        changed = true;
+    }
+    changed
 }
 
 /// The text of the chunks of one kind. Thoughts are chunks in a chunk.

@@ -72,7 +72,7 @@ struct Choice {
 
 /// Puts chunks together.
 #[derive(Default)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     /// All that is said of the whole, by name, as it was said last.
     head: BTreeMap<String, Box<RawValue>>,
     choices: BTreeMap<u64, Choice>,

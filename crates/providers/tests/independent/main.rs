@@ -67,6 +67,7 @@ const SERVICES: &[Service] = &[
             "api-key",
         )
     },
+    // Not streamed: Mistral tells unasked what a stream has used, and this server only when asked, which Mistral refuses.
     service(Vendor::Mistral, "/v1", "/v1/chat/completions", "authorization"),
     Service {
         streams_at: Some("/v1/chat/completions"),
