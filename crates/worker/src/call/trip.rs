@@ -42,7 +42,7 @@ pub(super) struct Trip<'a> {
     first: Option<(ErrorCode, String)>,
 }
 
-/// A prompt counts as too long for a model when our count is above its context by this part: other vendors' tokenizers
+/// A prompt counts as too long for a model when what we counted of it is above its context by this part: other vendors' tokenizers
 /// count less than ours by up to a fifth.
 const COUNT_MARGIN: f64 = 1.25;
 
@@ -55,7 +55,7 @@ impl<'a> Trip<'a> {
         let smallest = smallest.filter(|_| job.request.endpoint != Endpoint::Embeddings);
         // Mostly the bytes alone say that it fits, and nothing is counted.
         let prompt_tokens = match smallest.is_some_and(|context| tokens::prompt_bound(job.body.len()) > context) {
-            true => Some(tokens::estimate_prompt(job.body.clone(), &job.request.model).await),
+            true => Some(tokens::prompt_at_least(job.body.clone(), &job.request.model).await),
             false => None,
         };
         let mut trip = Trip {
