@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 use tollgate_types::job::Request;
 use tollgate_types::{Endpoint, Failure, FailureKind, Tokens};
 
-use crate::deployment::Vendor;
 use crate::keys::ApiKey;
 use crate::stream::Streaming;
+use crate::vendor::Vendor;
 use crate::{anthropic, azure, gemini, mistral, ollama, openai, xai};
 
 /// One vendor's wire format, as functions without state.

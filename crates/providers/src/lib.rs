@@ -32,8 +32,10 @@ mod sse;
 mod stream;
 pub mod tokens;
 mod usage;
+pub mod vendor;
 mod xai;
 
-pub use deployment::{Deployment, DeploymentError, Timeouts, Vendor};
+pub use deployment::{Deployment, DeploymentError, Timeouts};
 pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, OnDelta, Usage, install_crypto};
 pub use keys::{ApiKey, KeyError, KeySource, Reload, Ring};
+pub use vendor::Vendor;

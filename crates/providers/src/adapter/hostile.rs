@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tollgate_types::JobSpec;
 
 use super::{Refusal, Sent, To};
-use crate::deployment::Vendor;
+use crate::vendor::Vendor;
 
 /// The recorded exchanges of a vendor: the job, if it is not any, and the reply, if there is one.
 fn recorded(vendor: Vendor) -> Vec<(Option<Value>, Option<Value>)> {

@@ -56,8 +56,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::deployment::Vendor;
     use crate::stream::testing;
+    use crate::vendor::Vendor;
 
     fn stream(choices: &[Value]) -> String {
         let chunk = |choice: &Value| {

@@ -3,8 +3,8 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::deployment::Vendor;
 use crate::keys::ApiKey;
+use crate::vendor::Vendor;
 use FailureKind::{
     Auth, BadResponse, ContentPolicy, ContextLength, InvalidRequest, NotAgain, NotFound, QuotaExhausted, RateLimited,
     ServerError,

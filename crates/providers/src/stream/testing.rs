@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{Broken, Partial, Stage};
 use crate::adapter::{Read, Sent, Unusable};
-use crate::deployment::Vendor;
 use crate::openai;
 use crate::sse::Parser;
+use crate::vendor::Vendor;
 
 /// What a reader made of a text.
 pub(crate) struct Told {

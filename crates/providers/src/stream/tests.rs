@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::deployment::Vendor;
+use crate::vendor::Vendor;
 
 #[test]
 fn a_chunk_has_the_shape_of_openais() {

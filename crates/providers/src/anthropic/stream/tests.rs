@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::deployment::Vendor::Anthropic;
 use crate::stream::testing::{joined, read, read_whole};
 use crate::stream::{Broken, Stage};
+use crate::vendor::Vendor::Anthropic;
 
 const STREAM: &str = include_str!("../../../tests/streams/anthropic.sse");
 const WHOLE: &str = include_str!("../../../tests/streams/anthropic.json");

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
 use super::endpoint;
-use crate::deployment::Vendor::Gemini;
 use crate::stream::testing::{joined, read, read_whole};
 use crate::stream::{Broken, Stage};
+use crate::vendor::Vendor::Gemini;
 
 const STREAM: &str = include_str!("../../../tests/streams/gemini.sse");
 const WHOLE: &str = include_str!("../../../tests/streams/gemini.json");

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 use tollgate_types::Tokens;
 
-use crate::deployment::Vendor::OpenAi;
 use crate::stream::testing::{Told, joined, read, read_whole};
 use crate::stream::{Broken, Stage};
+use crate::vendor::Vendor::OpenAi;
 
 const TEXT: &str = include_str!("../../../tests/streams/openai_text.sse");
 const TOOLS: &str = include_str!("../../../tests/streams/openai_tools.sse");
