@@ -23,7 +23,8 @@ impl Reader for Typed {
             return self.0.push(event);
         }
         let Ok(mut chunk) = serde_json::from_str::<Value>(text) else { return self.0.push(event) };
-        let choices = chunk["choices"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        let choices = chunk.get_mut("choices").and_then(Value::as_array_mut);
+        let choices = choices.map(Vec::as_mut_slice).unwrap_or_default();
         if choices.iter().any(|choice| choice["finish_reason"] == "error") {
             return Err(Broken::Unreadable("a chunk that an error ended".to_owned()));
         }
@@ -104,6 +105,13 @@ mod tests {
         let body = told.body();
         assert_eq!(body["choices"][0]["message"]["content"], "It is.");
         assert_eq!(body["choices"][0]["message"]["reasoning_content"], "hm yes");
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_no_panic() {
+        for text in ["[\"type\"]", "\"error\"", "{\"choices\":[[\"type\"],1]}", "{\"type\":1,\"choices\":7}"] {
+            testing::read(Vendor::Mistral, &format!("data: {text}\n\n"));
+        }
     }
 
     #[test]
