@@ -135,8 +135,8 @@ pub fn is_an_outage(kind: FailureKind) -> bool {
 /// wait that would outlast `remaining` (the time to the job's deadline) is none.
 ///
 /// A job is not given up for what passes: a rate limit, a provider that said when to come back, or an outage of all
-/// deployments of its model. It waits. What may have been billed is not tried without end, though: a lone job whose
-/// answers come and cannot be used, or do not come in time, ends.
+/// deployments of its model. It waits. Not without end, though, where it is alone: a job whose answers come and cannot be
+/// used, or do not come in time, was billed perhaps, and one that the provider called vain is vain. They end.
 pub fn decide(
     failure: &Failure,
     tried: Tried,
@@ -153,7 +153,7 @@ pub fn decide(
     let in_time = remaining.is_none_or(|remaining| after < remaining);
     let passes = match failure.kind {
         FailureKind::RateLimited => true,
-        FailureKind::Connect | FailureKind::Reset | FailureKind::ServerError | FailureKind::NotAgain => {
+        FailureKind::Connect | FailureKind::Reset | FailureKind::ServerError => {
             hint.is_some() || !left.open || !left.well
         }
         kind if is_an_outage(kind) => hint.is_some() || !left.open,
@@ -329,10 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_given_up_while_nobody_is_answered_unless_it_may_have_been_billed() {
+    fn nobody_is_given_up_while_nobody_is_answered_unless_it_may_have_been_billed_or_is_in_vain() {
         let down = Left { well: false, ..ALONE };
         for Row(kind, tries, .., error, _) in TABLE {
-            let waits = matches!(kind, Connect | Reset | ServerError | NotAgain | RateLimited);
+            let waits = matches!(kind, Connect | Reset | ServerError | RateLimited);
             let expected = if waits { Next::Wait { after: BACKOFF } } else { Next::Final(error) };
             assert_eq!(next(kind, tries, down), expected, "{kind:?}");
         }
