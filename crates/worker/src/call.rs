@@ -17,7 +17,7 @@ mod turn;
 
 use std::time::Duration;
 
-use tollgate_policy::failure::{self, Next};
+use tollgate_policy::failure::{self, Left, Next};
 use tollgate_policy::health::{Outcome as Health, Reading};
 use tollgate_providers::{Call, Called};
 use tollgate_queue::Delivery;
@@ -26,10 +26,10 @@ use tollgate_types::{AttemptRecord, Billed, ErrorCode, Failure, FailureKind, Gat
 use crate::board::Doors as _;
 use crate::context::Context;
 use crate::deltas;
-use crate::end::End;
-use crate::gates::Allowance;
+use crate::end::{End, Outcome};
 use crate::hold::Held;
 use crate::park::{Parking, Until};
+use crate::route::When;
 use crate::routes::Priced;
 use crate::run::Run;
 use crate::running::Cancelled;
@@ -58,6 +58,12 @@ impl Came {
 enum Stop {
     End(End),
     Park(Parking),
+}
+
+impl Stop {
+    fn answers(&self) -> bool {
+        matches!(self, Stop::End(End { outcome: Outcome::Answered(..), .. }))
+    }
 }
 
 /// No slot is kept longer than this for a permit, a provider's hint, or a deployment that takes calls again.
@@ -99,6 +105,11 @@ pub(crate) async fn call(
             Ok(()) => {}
         }
     };
+    // A spoilt answer is better than none, and was paid for: nothing but a cancellation or a better one replaces it.
+    let stop = match trip.filtered.take() {
+        Some(spoilt) if !stop.answers() && !cancelled.is_cancelled() => Stop::End(spoilt),
+        Some(_) | None => stop,
+    };
     let attempts = trip.attempts;
     match stop {
         Stop::End(end) => Came::End(End { attempts, ..end }),
@@ -137,7 +148,9 @@ async fn made(
         return Ok(());
     }
     // Before the wish is heeded: a short one is waited for in the slot.
-    let tried = trip.tried(held, at, &failure, called.another_key);
+    let stand_in = trip.stand_in(held, When::after(failure.kind));
+    let left = Left { key: called.another_key, model: stand_in.is_some(), ..trip.left(held, at) };
+    let tried = trip.tried(at, left);
     heed(&failure, &priced, called.another_key, trip);
     if !sent && failure.kind != FailureKind::Unsupported {
         // Nobody was asked: the deployment has no key that works, and is out until it has one.
@@ -150,14 +163,12 @@ async fn made(
         next = Next::Wait { after: TOO_MANY_TRIES };
     }
     trip.failed(&failure);
-    if let (Next::Wait { .. } | Next::Final(_), Some(end)) = (next, trip.filtered.take()) {
-        return Err(Stop::End(end));
-    }
     match next {
         Next::OtherKey => trip.prefer = Some(at),
         Next::Retry { after } => trip.again(at, after),
         Next::OtherDeployment => trip.rule_out(at),
-        Next::OtherModel => trip.other_model(held, &failure),
+        // The one that was there when this was decided: another job may have shut it since, and then it is waited for.
+        Next::OtherModel => trip.take(held, stand_in.expect("it was decided for this one")),
         Next::Wait { after } => return Err(Stop::Park(parking(held, after, words(&failure, &priced), cx))),
         Next::Final(code) => return Err(Stop::End(trip.gave_up(code, failure))),
     }
@@ -213,12 +224,11 @@ fn words(failure: &Failure, priced: &Priced) -> String {
 /// an open gate would send it back at once.
 fn parking(held: &Held, after: Duration, why: String, cx: &Context) -> Parking {
     let gate = Gate::of_model(&held.route.legs[0].model);
-    let until = match cx.gates.gate(&gate) {
-        Allowance::Closed => Until::Gate(gate),
-        Allowance::UpTo(_) | Allowance::Free => {
-            let wait = after.max(WAIT_MIN).mul_f64(rand::random_range(1.0..2.0));
-            Until::Time(cx.clock.now().plus(wait))
-        }
+    let until = if cx.gates.gate(&gate).left(0) == 0 {
+        Until::Gate(gate)
+    } else {
+        let wait = after.max(WAIT_MIN).mul_f64(rand::random_range(1.0..2.0));
+        Until::Time(cx.clock.now().plus(wait))
     };
     Parking { until, why }
 }

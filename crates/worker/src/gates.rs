@@ -117,8 +117,9 @@ impl Gates {
         let of_all = |those: &[Priced]| those.iter().map(of_one).reduce(either).unwrap_or(Allowance::Closed);
         match of_all(&serving.deployments) {
             Allowance::Closed if !self.fleet.any_open(serving.deployments.iter()) => {
-                let stand_ins = serving.stand_ins.fallbacks.iter().map(|model| of_all(self.routes.of(model)));
-                stand_ins.reduce(either).unwrap_or(Allowance::Closed)
+                let fallbacks = serving.stand_ins.fallbacks.iter();
+                let running = fallbacks.filter(|model| self.directory.model_pause(model).is_none());
+                running.map(|model| of_all(self.routes.of(model))).reduce(either).unwrap_or(Allowance::Closed)
             }
             allowance => allowance,
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
 //!         → admit (team, deadline, its time, reply) → route → hold (money, permits; a cheaper model) → suspect?
-//!         → call (retry, fallback) → commit result with usage → reply → ack
+//!         → call (again, elsewhere, another model; deltas while it is written) → commit result with usage → reply → ack
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
 //! ```
 //!

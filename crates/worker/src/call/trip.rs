@@ -28,8 +28,8 @@ pub(super) struct Trip<'a> {
     pub(super) not_before: Option<Instant>,
     /// When it began, by the fleet's clock.
     began: Duration,
-    /// The leg that it is on.
-    leg: usize,
+    /// The leg that it is on; the first is the model that was asked for.
+    pub(super) leg: usize,
     /// Legs that were taken.
     taken: Vec<bool>,
     /// Of each deployment of the leg: calls, and whether it is not called any more.
@@ -42,8 +42,8 @@ pub(super) struct Trip<'a> {
     first: Option<(ErrorCode, String)>,
 }
 
-/// A prompt counts as too long for a model when what we counted of it is above its context by this part: other vendors' tokenizers
-/// count less than ours by up to a fifth.
+/// A prompt counts as too long for a model when what we counted of it is above its context by this part: other vendors'
+/// tokenizers count less than ours by up to a fifth.
 const COUNT_MARGIN: f64 = 1.25;
 
 impl<'a> Trip<'a> {
@@ -78,7 +78,8 @@ impl<'a> Trip<'a> {
         trip
     }
 
-    fn take(&mut self, held: &Held, leg: usize) {
+    /// Goes on with this leg.
+    pub(super) fn take(&mut self, held: &Held, leg: usize) {
         (self.leg, self.prefer, self.not_before) = (leg, None, None);
         self.taken[leg] = true;
         self.here = held.route.legs[leg].deployments.iter().map(|(priced, _)| (0, self.is_too_small(priced))).collect();
@@ -138,28 +139,30 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// What was tried and what is left after a call to `at` failed.
-    pub(super) fn tried(&self, held: &Held, at: usize, failure: &Failure, another_key: bool) -> Tried {
+    /// What was tried when a call to `at` failed, with what is left.
+    pub(super) fn tried(&self, at: usize, left: Left) -> Tried {
+        let attempts_total = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        Tried { attempts_here: self.here[at].0, attempts_total, left }
+    }
+
+    /// What is left of the leg beside `at`; keys and other models are not looked at.
+    pub(super) fn left(&self, held: &Held, at: usize) -> Left {
         let fleet = &self.cx.fleet;
         let all = || self.leg(held).deployments.iter().map(|(priced, _)| priced);
         let others = self.ways(held).into_iter().filter(|&(other, ..)| other != at).map(|(_, priced, _)| priced);
-        Tried {
-            attempts_here: self.here[at].0,
-            attempts_total: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
-            left: Left {
-                key: another_key,
-                deployment: fleet.any_open(others),
-                model: self.stand_in(held, When::after(failure.kind)).is_some(),
-                open: fleet.any_open(all()),
-                well: fleet.any_answered_since(self.began, all()),
-            },
+        Left {
+            deployment: fleet.any_open(others),
+            open: fleet.any_open(all()),
+            well: fleet.any_answered_since(self.began, all()),
+            ..Left::default()
         }
     }
 
-    /// The next model that stands in and takes calls.
-    fn stand_in(&self, held: &Held, when: When) -> Option<usize> {
+    /// The next model that stands in, takes calls, and is not paused.
+    pub(super) fn stand_in(&self, held: &Held, when: When) -> Option<usize> {
         let legs = held.route.legs.iter().enumerate();
-        let mut left = legs.filter(|(at, leg)| leg.when == when && !self.taken[*at]);
+        let is_paused = |leg: &Leg| self.cx.directory.model_pause(&leg.model).is_some();
+        let mut left = legs.filter(|(at, leg)| leg.when == when && !self.taken[*at] && !is_paused(leg));
         left.find(|(_, leg)| {
             let fits = leg.deployments.iter().map(|(priced, _)| priced).filter(|priced| !self.is_too_small(priced));
             self.cx.fleet.any_open(fits)
@@ -176,12 +179,6 @@ impl<'a> Trip<'a> {
     pub(super) fn rule_out(&mut self, at: usize) {
         self.here[at].1 = true;
         self.prefer = None;
-    }
-
-    /// Goes on with a model that stands in after such a failure.
-    pub(super) fn other_model(&mut self, held: &Held, failure: &Failure) {
-        let leg = self.stand_in(held, When::after(failure.kind)).expect("it was there when this was decided");
-        self.take(held, leg);
     }
 
     /// Goes on with a model that stands in, if there is one that takes calls.

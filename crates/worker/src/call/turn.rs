@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate_types::ErrorCode;
+use tollgate_types::{ErrorCode, Gate};
 
 use super::trip::Trip;
 use super::{Stop, WAIT_IN_SLOT, cancellation, parking, reading};
@@ -16,7 +16,6 @@ use crate::limiter::{Limited, Need, Pass, Short};
 use crate::park::{Parking, Until};
 use crate::route::{self, When};
 use crate::running::Cancelled;
-use tollgate_types::Gate;
 
 /// A call that may begin, and has begun in the fleet's books.
 pub(super) struct Turn {
@@ -61,7 +60,9 @@ pub(super) async fn ready(trip: &mut Trip<'_>, held: &mut Held, cancelled: &Canc
             Choice::Nobody { wait } if Instant::now() + wait > patience => {
                 return Err(Stop::Park(parking(held, wait, waits(trip, held), trip.cx)));
             }
-            Choice::Nobody { wait } => pause(wait.clamp(Duration::from_millis(1), LOOK), trip, cancelled).await,
+            // One that is full takes calls again whenever a call ends, which is announced.
+            Choice::Nobody { wait } if wait.is_zero() => pause(LOOK, trip, cancelled).await,
+            Choice::Nobody { wait } => pause(wait.min(LOOK), trip, cancelled).await,
             Choice::Call(order) => {
                 cover(trip, held).await?;
                 match permit(trip, held, &order, cancelled).await {
@@ -124,21 +125,23 @@ async fn cover(trip: &Trip<'_>, held: &mut Held) -> Result<(), Stop> {
     }
 }
 
-/// A permit of the first deployment that has one; if none has, a short wait for the first of them.
+/// A permit of the first deployment that has one; if none has, a short wait for the first that may have one.
 async fn permit(trip: &Trip<'_>, held: &Held, order: &[usize], cancelled: &Cancelled) -> Result<Turn, NotYet> {
     let cx = trip.cx;
     let need = Need { tokens: held.expected.tokens() };
-    let mut first_short = None;
+    let (mut waits, mut never) = (None, None);
     for &at in order {
         match cx.limiter.pass(&Limited::of(trip.deployment(held, at)), need).await {
             Ok(pass) => return begin(trip, held, at, pass),
-            Err(short) => drop(first_short.get_or_insert((at, short))),
+            Err(Short::Wait { .. }) => drop(waits.get_or_insert(at)),
+            Err(Short::Never { message }) => drop(never.get_or_insert(message)),
         }
     }
-    let (at, short) = first_short.expect("somebody takes calls");
-    if let Short::Never { message } = short {
+    // It ends only if it is too large for each of them.
+    let Some(at) = waits else {
+        let message = never.expect("somebody takes calls");
         return Err(NotYet::Stop(Stop::End(End::refused(ErrorCode::OverLimit, message))));
-    }
+    };
     let within = trip.remaining().map_or(WAIT_IN_SLOT, |left| left.min(WAIT_IN_SLOT));
     let limited = Limited::of(trip.deployment(held, at));
     let waited = tokio::select! {
@@ -149,6 +152,10 @@ async fn permit(trip: &Trip<'_>, held: &Held, order: &[usize], cancelled: &Cance
         Ok(pass) => begin(trip, held, at, pass),
         Err(Short::Never { message }) => Err(NotYet::Stop(Stop::End(End::refused(ErrorCode::OverLimit, message)))),
         Err(Short::Wait { .. }) if trip.remaining() == Some(Duration::ZERO) => Err(NotYet::Again),
+        // The gate is that of the model that was asked for, and may be open while a stand-in has no permits.
+        Err(Short::Wait { message }) if trip.leg > 0 => {
+            Err(NotYet::Stop(Stop::Park(parking(held, Duration::ZERO, message, cx))))
+        }
         Err(Short::Wait { message }) => {
             let until = Until::Gate(Gate::of_model(&held.route.legs[0].model));
             Err(NotYet::Stop(Stop::Park(Parking { until, why: message })))

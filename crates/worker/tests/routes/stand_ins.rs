@@ -1,8 +1,11 @@
 //! Other models stand in where the operator named them, and only there.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tollgate_policy::routing::Strategy;
-use tollgate_types::{AttemptOutcome, ErrorCode, Status};
+use tollgate_queue::directory::{Pause, Paused};
+use tollgate_types::{AttemptOutcome, ErrorCode, Limits, Status, UnixMillis};
 use tollgate_worker::{Priced, Routes, StandIns};
 
 use crate::bench::{Bench, answers_after, line_of, serving, succeeded};
@@ -73,7 +76,7 @@ async fn another_model_serves_when_no_deployment_answers() {
     for n in 0..40 {
         ids.push(bench.submit(line_of("fast", &format!("{n}"), None, json!({}))).await);
     }
-    let results = bench.results(&ids, std::time::Duration::from_secs(60)).await;
+    let results = bench.results(&ids, Duration::from_secs(60)).await;
     assert_eq!(succeeded(&results), ids.len());
     assert!(results.iter().all(|result| result.tollgate.provider.as_deref() == Some("b")));
     assert!(bench.calls_at_a() < 40, "{} calls at a provider that is down", bench.calls_at_a());
@@ -113,4 +116,39 @@ async fn a_policy_that_refuses_a_prompt_or_empties_its_answer_is_another_models_
         (result.tollgate.status, &body["choices"][0]["finish_reason"]),
         (Status::Succeeded, &json!("content_filter"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_paid_for_is_not_lost_for_a_model_that_cannot_be_called() {
+    let bench = Bench::start(answers_after(5.0)).await;
+    let narrow = Limits { tokens_per_minute: Some(1), ..Limits::default() };
+    let mut routes = serving("fast", Strategy::Ordered, [bench.at_a()]);
+    routes.add("large", Priced { limits: narrow, ..bench.at_b() });
+    routes.arrange("fast", Strategy::Ordered, StandIns { on_content_policy: large(), ..StandIns::default() });
+    let _worker = bench.world.worker_on(routes, "w0", |_| {}).await;
+    bench.faults_at_a("content-filter@1");
+    let result = bench.run(line_of("fast", "x", None, json!({}))).await;
+    assert_eq!((result.tollgate.provider.as_deref(), result.tollgate.status), (Some("a"), Status::Succeeded));
+    assert_eq!((bench.calls_at_a(), bench.calls_at_b()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_paused_stands_in_for_none() {
+    let bench = Bench::start(answers_after(5.0)).await;
+    let stand_ins = StandIns { fallbacks: large(), ..StandIns::default() };
+    let directory = bench.world.directory().await;
+    let paused = Paused::model("large");
+    let pause = Pause { what: "large".into(), author: "ann".into(), at: UnixMillis(0), reason: String::new() };
+    directory.pause(&paused, &pause).await.expect("paused");
+    let _worker = bench.world.worker_on(routes(&bench, stand_ins), "w0", |_| {}).await;
+    bench.faults_at_a("status=500@1");
+    let id = bench.submit(line_of("fast", "x", None, json!({}))).await;
+    testkit::eventually("it was tried and parked again and again", Duration::from_secs(60), || async {
+        (bench.calls_at_a() >= 6).then_some(())
+    })
+    .await;
+    assert_eq!(bench.calls_at_b(), 0, "a paused model was called");
+    directory.resume(&paused).await.expect("resumed").expect("it was paused");
+    let result = bench.result(&id, Duration::from_secs(60)).await;
+    assert_eq!(result.tollgate.provider.as_deref(), Some("b"));
 }
