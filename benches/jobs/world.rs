@@ -43,7 +43,7 @@ impl World {
         let limits =
             Limits { jobs_bytes_max: 4 * GIB, results_bytes_max: 4 * GIB, dead_bytes_max: GIB, ..Limits::default() };
         streams::ensure(&context, &limits).await?;
-        let directory = Directory::open(&context, |_| Ok(())).await?;
+        let directory = Directory::open(&context, testkit::checks()).await?;
         let record = if guarded { guarded_record() } else { TeamRecord::default() };
         for team in teams(lanes) {
             directory.put_team(&team.parse()?, &record, Expected::Any).await?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-types", Some(0)),
     ("tollgate-policy", Some(1)),
+    ("tollgate-guard", Some(1)),
     ("tollgate-queue", Some(1)),
     ("tollgate-providers", Some(1)),
     ("tollgate-usage", Some(1)),
@@ -36,7 +37,7 @@ const KNOWN_BY: &[(&str, &[&str])] = &[
 ];
 
 /// What pure crates may not know.
-const PURE: &[&str] = &["tollgate-types", "tollgate-policy"];
+const PURE: &[&str] = &["tollgate-types", "tollgate-policy", "tollgate-guard"];
 const IMPURE: &[&str] = &["tokio", "rand", "tracing", "metrics", "tempfile"];
 
 struct Manifest {

@@ -14,4 +14,5 @@ mod ledger;
 mod money;
 mod outage;
 mod poison;
+mod secrets;
 mod zombie;

@@ -189,6 +189,10 @@ impl Caller {
         Ok(Caller { client: builder.build().map_err(CallerError::Client)? })
     }
 
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     /// Sends one request and reads the whole answer, giving its deltas on if somebody reads along.
     ///
     /// Never retries. A key that it fails for is out of use from then on; without any usable key nothing is sent, and the

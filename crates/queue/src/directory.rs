@@ -18,7 +18,7 @@ use tollgate_types::{Budget, Gate, LaneKey, Scope, subjects};
 use crate::bucket::{Bucket, BucketError, Seen, Version};
 pub use access::Access;
 use records::{About, about, decode, pauses_of};
-pub use records::{BudgetCheck, ClassWeights, Organisation, Pause, Paused, Record, TeamRecord, WEIGHT_MAX};
+pub use records::{Checks, ClassWeights, Organisation, Pause, Paused, Record, TeamRecord, WEIGHT_MAX};
 
 /// Says why the directory was not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub struct Directory {
 struct Shared {
     known: RwLock<Known>,
     changes: watch::Sender<u64>,
-    check: BudgetCheck,
+    checks: Checks,
 }
 
 /// Every valid record.
@@ -83,20 +83,20 @@ struct Known {
 }
 
 impl Directory {
-    /// Opens the bucket and reads it whole; `check` judges the budgets of each record.
+    /// Opens the bucket and reads it whole; `checks` judge the parts of each record.
     ///
     /// # Errors
     /// [`DirectoryError::Bucket`].
-    pub async fn open(context: &Context, check: BudgetCheck) -> Result<Directory, DirectoryError> {
+    pub async fn open(context: &Context, checks: Checks) -> Result<Directory, DirectoryError> {
         let failed = |source| DirectoryError::Bucket { action: "read", source };
         let bucket = Bucket::open(context, subjects::CONFIG_BUCKET).await.map_err(failed)?;
         let mut known = Known::default();
         for version in bucket.read_all("").await.map_err(failed)? {
             // With nothing known before, a record that is refused is as good as absent.
-            known.put(&version, check);
+            known.put(&version, checks);
         }
         let (changes, _) = watch::channel(0);
-        Ok(Directory { bucket, shared: Arc::new(Shared { known: RwLock::new(known), changes, check }) })
+        Ok(Directory { bucket, shared: Arc::new(Shared { known: RwLock::new(known), changes, checks }) })
     }
 
     /// A team's record, if it is registered.
@@ -173,11 +173,11 @@ impl Directory {
             match (changes.next().await, &mut fresh) {
                 (Seen::Anew, _) => fresh = Some(Known::default()),
                 (Seen::Put(version), Some(fresh)) => {
-                    if let Taken::Refused(about) = fresh.put(&version, self.shared.check) {
+                    if let Taken::Refused(about) = fresh.put(&version, self.shared.checks) {
                         fresh.inherit(about, &self.known());
                     }
                 }
-                (Seen::Put(version), None) => self.note(|known, check| known.put(&version, check) == Taken::Changed),
+                (Seen::Put(version), None) => self.note(|known, checks| known.put(&version, checks) == Taken::Changed),
                 (Seen::Gone { .. }, Some(_)) => {}
                 (Seen::Gone { key, revision }, None) => self.note(|known, _| known.remove(&key, revision)),
                 (Seen::Complete, None) => {}
@@ -198,8 +198,8 @@ impl Directory {
     }
 
     /// Changes what is known, and tells if something did change.
-    fn note(&self, change: impl FnOnce(&mut Known, BudgetCheck) -> bool) {
-        let changed = change(&mut self.shared.known.write().expect("no holder panics"), self.shared.check);
+    fn note(&self, change: impl FnOnce(&mut Known, Checks) -> bool) {
+        let changed = change(&mut self.shared.known.write().expect("no holder panics"), self.shared.checks);
         if changed {
             self.shared.changes.send_modify(|count| *count += 1);
         }
@@ -218,7 +218,7 @@ enum Taken {
 }
 
 impl Known {
-    fn put(&mut self, version: &Version, check: BudgetCheck) -> Taken {
+    fn put(&mut self, version: &Version, checks: Checks) -> Taken {
         let Version { key, value, revision, .. } = version;
         if self.revisions.get(key).is_some_and(|known| known >= revision) {
             return Taken::Passed;
@@ -233,11 +233,11 @@ impl Known {
         };
         self.revisions.insert(key.clone(), *revision);
         let taken = match &about {
-            About::Team(team) => decode(value, check).map(|record| {
+            About::Team(team) => decode(value, checks).map(|record| {
                 self.teams.insert(team.to_string(), Arc::new(record));
             }),
-            About::Organisation => decode(value, check).map(|record| self.organisation = Arc::new(record)),
-            About::Pause(paused) => decode(value, check).map(|pause| {
+            About::Organisation => decode(value, checks).map(|record| self.organisation = Arc::new(record)),
+            About::Pause(paused) => decode(value, checks).map(|pause| {
                 self.pauses.insert(paused.clone(), Arc::new(pause));
             }),
         };

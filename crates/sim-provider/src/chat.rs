@@ -113,7 +113,11 @@ fn decide(shared: &Shared, headers: &HeaderMap, body: &ReadBody) -> Result<Cours
         Some(directive) => directive.fault(attempt).clone(),
         None => behaviour.faults.draw(&mut question.chance("fault"), chat.stream),
     };
-    Ok(Course { answer: Answer::to(&question, &behaviour.profile), chat, fault, attempt })
+    let mut answer = Answer::to(&question, &behaviour.profile);
+    if let Some(text) = &chat.echo {
+        answer = answer.saying(text, chat.tokens_max);
+    }
+    Ok(Course { answer, chat, fault, attempt })
 }
 
 fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -40,7 +40,7 @@ const PLAIN: [(&str, Fault); 17] = [
 ///
 /// ```text
 /// directive = clause *(";" clause)
-/// clause    = fault | "then=" fault | "delay=" duration | "tokens=" number
+/// clause    = fault | "then=" fault | "delay=" duration | "tokens=" number | "echo"
 /// fault     = name ["=" value] ["*" times] [":" key "=" text]
 /// duration  = number ("ms" | "s" | "m")
 /// ```
@@ -48,7 +48,7 @@ const PLAIN: [(&str, Fault); 17] = [
 /// The names and keys are those of [`Fault`]. `status=503*2` is for the first two calls with this content (the same
 /// model, messages and directive), `then` is what follows, else `ok`; `then` without `*` means `*1`; a fault with
 /// neither is for every call. `delay` is waited before anything is sent, `tokens` is the answer's length; both are for
-/// every call. `text` is taken literally up to the next `;`.
+/// every call; with `echo` the answer repeats the last message of the user. `text` is taken literally up to the next `;`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directive {
     /// What happens first.
@@ -61,6 +61,8 @@ pub struct Directive {
     pub delay: Option<Duration>,
     /// The answer's length in tokens.
     pub tokens: Option<u32>,
+    /// Whether the answer repeats the last message of the user, a word a token.
+    pub echo: bool,
 }
 
 impl Directive {
@@ -88,6 +90,9 @@ impl fmt::Display for Directive {
         if let Some(delay) = self.delay {
             write!(f, ";delay={}ms", delay.as_millis())?;
         }
+        if self.echo {
+            write!(f, ";echo")?;
+        }
         self.tokens.map_or(Ok(()), |tokens| write!(f, ";tokens={tokens}"))
     }
 }
@@ -99,12 +104,13 @@ impl FromStr for Directive {
         if text.len() > TEXT_BYTES_MAX {
             return Err(DirectiveError::TooLong);
         }
-        let (mut first, mut then, mut delay, mut tokens) = (None, None, None, None);
+        let (mut first, mut then, mut delay, mut tokens, mut echo) = (None, None, None, None, false);
         for clause in text.split(';').map(str::trim) {
             let once = match clause.split_once('=') {
                 Some(("then", fault_text)) => then.replace(fault(fault_text)?).is_none(),
                 Some(("delay", value)) => delay.replace(duration("delay", value)?).is_none(),
                 Some(("tokens", value)) => tokens.replace(number("tokens", value, 1, 131_072)?).is_none(),
+                None if clause == "echo" => !std::mem::replace(&mut echo, true),
                 _ => first.replace(repeated(clause)?).is_none(),
             };
             if !once {
@@ -113,7 +119,7 @@ impl FromStr for Directive {
         }
         let (first, times) = first.unwrap_or_default();
         let times = times.or(then.is_some().then_some(1));
-        Ok(Self { first, times, then: then.unwrap_or_default(), delay, tokens })
+        Ok(Self { first, times, then: then.unwrap_or_default(), delay, tokens, echo })
     }
 }
 

@@ -24,6 +24,7 @@ mod body;
 mod bomb;
 mod calls;
 mod chat;
+mod checker;
 mod completion;
 mod config;
 mod control;
@@ -40,6 +41,7 @@ mod stats;
 mod usage;
 
 pub use calls::{Call, Ended, Outcome, Received, Reported};
+pub use checker::CheckerPlan;
 pub use config::{Config, StartError};
 pub use directive::{Directive, DirectiveError};
 pub use faults::{Fault, FaultPlan, PlanError, PlannedFault, ResetAt, RetryAfter, WrongUsage};

@@ -1,7 +1,9 @@
 //! The seeded model: latency, length, words and token counts of one answer, as a pure function.
 
+use std::borrow::Cow;
 use std::f64::consts::TAU;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -160,6 +162,8 @@ pub(crate) struct Answer {
     /// Whether the request's limit cut the answer short.
     pub(crate) cut_by_limit: bool,
     words_seed: u64,
+    /// What is said in place of words by chance.
+    said: Option<Arc<[String]>>,
 }
 
 impl Answer {
@@ -185,7 +189,19 @@ impl Answer {
             },
             cut_by_limit: completion_tokens < wanted,
             words_seed: question.chance("words").next(),
+            said: None,
         }
+    }
+
+    /// The same answer with these words, as far as the request's limit lets them.
+    pub(crate) fn saying(mut self, text: &str, tokens_max: Option<u64>) -> Self {
+        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        let wanted = (words.len() as u64).min(ANSWER_TOKENS_MAX);
+        let tokens = wanted.min(tokens_max.unwrap_or(u64::MAX)).max(1);
+        self.usage = Usage { completion_tokens: tokens, reasoning_tokens: 0, ..self.usage };
+        self.cut_by_limit = tokens < wanted;
+        self.said = Some(words.into());
+        self
     }
 
     /// The time until token number `count` (from 1) is there.
@@ -205,7 +221,8 @@ impl Answer {
 
     /// The shown words, one for each token that is not reasoning.
     pub(crate) fn words(&self) -> Words {
-        Words { chance: Chance(self.words_seed), left: self.usage.completion_tokens - self.usage.reasoning_tokens }
+        let left = self.usage.completion_tokens - self.usage.reasoning_tokens;
+        Words { chance: Chance(self.words_seed), left, said: self.said.clone(), at: 0 }
     }
 }
 
@@ -214,14 +231,20 @@ impl Answer {
 pub(crate) struct Words {
     chance: Chance,
     left: u64,
+    said: Option<Arc<[String]>>,
+    at: usize,
 }
 
 impl Iterator for Words {
-    type Item = &'static str;
+    type Item = Cow<'static, str>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        Some(WORDS[(self.chance.next() % WORDS.len() as u64) as usize])
+        self.at += 1;
+        Some(match &self.said {
+            Some(words) => words.get(self.at - 1).cloned().unwrap_or_default().into(),
+            None => WORDS[(self.chance.next() % WORDS.len() as u64) as usize].into(),
+        })
     }
 }
 

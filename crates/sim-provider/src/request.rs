@@ -42,6 +42,8 @@ pub(crate) struct ChatRequest {
     pub(crate) prompt_tokens: u64,
     /// `None` leaves it to the fault plan.
     pub(crate) directive: Option<Directive>,
+    /// What the answer repeats, if the directive says so.
+    pub(crate) echo: Option<String>,
     /// The hash of model and messages, from which the answer is drawn.
     pub(crate) content: u64,
     /// The hash of the content and the directive, by which calls are counted.
@@ -74,8 +76,10 @@ impl ChatRequest {
         let content = content_hash(&body.model, &body.messages);
         let mut counted_as = StableHash::new(content);
         counted_as.text(text.map_or("", String::as_str));
+        let directive = text.map(|text| directive(text, stream)).transpose()?;
         Ok(Self {
-            directive: text.map(|text| directive(text, stream)).transpose()?,
+            echo: directive.as_ref().is_some_and(|directive| directive.echo).then(|| last_of_user(&body.messages)),
+            directive,
             stream,
             include_usage: body.stream_options.and_then(|options| options.include_usage).unwrap_or(false),
             tokens_max,
@@ -85,6 +89,13 @@ impl ChatRequest {
             model: body.model,
         })
     }
+}
+
+/// The text of the user's last message; the first part of one in parts.
+fn last_of_user(messages: &[Value]) -> String {
+    let last = messages.iter().rfind(|message| message["role"] == "user");
+    let content = last.map(|message| &message["content"]).unwrap_or(&Value::Null);
+    content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn directive(text: &str, stream: bool) -> Result<Directive, Refusal> {

@@ -22,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempts::Attempts;
 use crate::calls::{Call, CallLog};
+use crate::checker::{CheckerPlan, Checks};
 use crate::config::{Config, StartError};
 use crate::faults::FaultPlan;
 use crate::jsonl::Jsonl;
 use crate::model::Profile;
 use crate::stats::Stats;
-use crate::{chat, control};
+use crate::{chat, checker, control};
 
 /// Connections served at once; more wait in the system's queue. Above what a bench opens, below what a system allows.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// The server is to end.
     pub(crate) stop: CancellationToken,
+    pub(crate) checks: Checks,
     behaviour: RwLock<Arc<Behaviour>>,
 }
 
@@ -50,6 +52,7 @@ pub(crate) struct Shared {
 pub(crate) struct Behaviour {
     pub(crate) profile: Profile,
     pub(crate) faults: FaultPlan,
+    pub(crate) checker: CheckerPlan,
 }
 
 impl Shared {
@@ -125,6 +128,21 @@ impl SimProvider {
         Ok(())
     }
 
+    /// Changes what the checker objects to, from now on.
+    pub fn set_checker(&self, plan: CheckerPlan) {
+        self.shared.change(|behaviour| behaviour.checker = plan);
+    }
+
+    /// The base URL of the server without a path, for the checker: `http://127.0.0.1:<port>`.
+    pub fn root_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The texts that the checker was asked about, in order.
+    pub fn checked(&self) -> Vec<String> {
+        self.shared.checks.texts()
+    }
+
     /// Stops accepting, waits for answers under way up to the configured grace, drops the rest, completes the log, and
     /// returns all calls in memory.
     pub async fn shutdown(mut self) -> Vec<Call> {
@@ -179,13 +197,15 @@ async fn open(config: Config) -> Result<(TcpListener, SocketAddr, Arc<Shared>), 
         }
         None => None,
     };
-    let behaviour = Behaviour { profile: config.profile.clone(), faults: config.faults.clone() };
+    let behaviour =
+        Behaviour { profile: config.profile.clone(), faults: config.faults.clone(), checker: CheckerPlan::default() };
     let shared = Shared {
         log: CallLog::new(config.calls_max, file),
         config,
         attempts: Attempts::default(),
         started: Instant::now(),
         stop: CancellationToken::new(),
+        checks: Checks::default(),
         behaviour: RwLock::new(Arc::new(behaviour)),
     };
     Ok((listener, addr, Arc::new(shared)))
@@ -195,6 +215,8 @@ fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions).fallback(chat::unknown))
         .route("/v1/models", get(chat::models).fallback(chat::unknown))
+        .route("/v1/moderations", post(checker::moderations).fallback(chat::unknown))
+        .route("/check", post(checker::check).fallback(chat::unknown))
         .route("/healthz", get(control::healthz))
         .route("/__sim/calls", get(control::calls))
         .route("/__sim/stats", get(control::stats))

@@ -130,7 +130,8 @@ impl Events {
             Stage::Words => match self.words.next() {
                 Some(word) => {
                     let space = if self.words_sent == 0 { "" } else { " " };
-                    self.write_choice(out, &format!("{{\"content\":\"{space}{word}\"}}"), None);
+                    let content = serde_json::to_string(&format!("{space}{word}")).expect("a text serialises");
+                    self.write_choice(out, &format!("{{\"content\":{content}}}"), None);
                     self.words_sent += 1;
                 }
                 None => {

@@ -10,7 +10,7 @@ mod world;
 
 pub use proxy::{Flow, Proxy};
 pub use raw::{Incoming, Raw};
-pub use world::{PASSWORD, SettlerHandle, Setup, WorkerHandle, World, check_budgets, parts, price, small_limits};
+pub use world::{PASSWORD, SettlerHandle, Setup, WorkerHandle, World, checks, parts, price, small_limits};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! One test's world.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,11 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tollgate_client::Producer;
 use tollgate_policy::price::{Price, Tier};
-use tollgate_providers::{Caller, CallerOptions, Deployment, Timeouts, Vendor};
+use tollgate_providers::{Caller, CallerOptions, Checker, Deployment, Timeouts, Vendor};
 use tollgate_queue::Wait;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::dead::DeadLetters;
-use tollgate_queue::directory::{Directory, Expected, TeamRecord};
+use tollgate_queue::directory::{Checks, Directory, Expected, TeamRecord};
 use tollgate_queue::lanes::ask_the_time;
 use tollgate_queue::ledger::Records;
 use tollgate_queue::state::State;
@@ -44,12 +45,12 @@ pub struct Setup {
     pub limits: tollgate_types::Limits,
 }
 
-/// Refuses budgets that are none.
-///
-/// # Errors
-/// What is wrong with the first of them.
-pub fn check_budgets(budgets: &[tollgate_types::Budget]) -> Result<(), String> {
-    tollgate_policy::budget::check_budgets(budgets).map_err(|error| error.to_string())
+/// What the broker's own processes judge live configuration by.
+pub fn checks() -> Checks {
+    Checks {
+        budgets: |budgets| tollgate_policy::budget::check_budgets(budgets).map_err(|error| error.to_string()),
+        guardrails: |policy| tollgate_guard::check(policy).map_err(|error| error.to_string()),
+    }
 }
 
 impl Default for Setup {
@@ -84,6 +85,8 @@ pub struct WorkerHandle {
     pub status: tokio::sync::watch::Receiver<tollgate_worker::WorkerStatus>,
     /// What its connection has been through.
     pub health: tokio::sync::watch::Receiver<tollgate_queue::connect::Health>,
+    /// The live configuration as it knows it.
+    pub directory: Directory,
     task: tokio::task::JoinSet<()>,
 }
 
@@ -141,7 +144,7 @@ impl World {
         let broker = world.broker("init").await;
         let context = async_nats::jetstream::new(broker.client.clone());
         streams::ensure(&context, &small_limits()).await.expect("streams are created");
-        let known = Directory::open(&context, |_| Ok(())).await.expect("the bucket exists");
+        let known = Directory::open(&context, checks()).await.expect("the bucket exists");
         for team in &world.setup.registered {
             let put = known.put_team(&team.parse().expect("a team"), &TeamRecord::default(), Expected::Any).await;
             put.expect("the team is registered");
@@ -217,15 +220,32 @@ impl World {
         self.worker_with(self.broker(name).await, routes, config).await
     }
 
+    /// Starts a worker with other routes and external checkers.
+    pub async fn worker_checking(
+        &self,
+        routes: Routes,
+        checkers: BTreeMap<String, Checker>,
+        name: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> WorkerHandle {
+        let config = self.config(name, change);
+        let parts = parts(self.broker(name).await, config.lanes, routes).await;
+        self.started(config, Parts { checkers, ..parts })
+    }
+
     async fn worker_with(&self, connection: Connection, routes: Routes, config: Config) -> WorkerHandle {
-        let health = connection.health();
         let parts = parts(connection, config.lanes, routes).await;
+        self.started(config, parts)
+    }
+
+    fn started(&self, config: Config, parts: Parts) -> WorkerHandle {
+        let (health, directory) = (parts.connection.health(), parts.directory.clone());
         let worker = Worker::new(config, parts);
         let (stop, status) = (CancellationToken::new(), worker.status());
         let mut task = tokio::task::JoinSet::new();
         let stopping = stop.clone();
         task.spawn(async move { worker.run(stopping).await.expect("the worker runs until it is stopped") });
-        WorkerHandle { stop, status, health, task }
+        WorkerHandle { stop, status, health, directory, task }
     }
 
     /// Starts a settler.
@@ -237,8 +257,7 @@ impl World {
     pub async fn settler_with(&self, name: &str, change: impl FnOnce(&mut SettlerConfig)) -> SettlerHandle {
         let connection = self.broker(name).await;
         let context = async_nats::jetstream::new(connection.client.clone());
-        let (clock, directory) =
-            (ServerClock::new(), Directory::open(&context, check_budgets).await.expect("the bucket"));
+        let (clock, directory) = (ServerClock::new(), Directory::open(&context, checks()).await.expect("the bucket"));
         ask_the_time(&connection.client, &clock).await.expect("the server tells its time");
         let (alerts, alerted) = tokio::sync::mpsc::channel(64);
         let log = CommitLog::open(&context).await.expect("the results stream exists");
@@ -267,7 +286,7 @@ impl World {
 
     /// The live configuration.
     pub async fn directory(&self) -> Directory {
-        Directory::open(&self.jetstream().await, check_budgets).await.expect("the bucket exists")
+        Directory::open(&self.jetstream().await, checks()).await.expect("the bucket exists")
     }
 
     /// Asks the service `tollgate.api.<team>.<question>` over the team's own connection, as a stock client would; a
@@ -355,12 +374,13 @@ pub async fn parts(connection: Connection, lanes: LaneConfig, routes: Routes) ->
     let context = async_nats::jetstream::new(connection.client.clone());
     let clock = ServerClock::new();
     Parts {
+        checkers: Default::default(),
         clock: clock.clone(),
         lanes: Lanes::open(&connection.client, lanes, clock).await.expect("the jobs stream exists"),
         results: Results::open(&connection.client).await.expect("an inbox"),
         dead: DeadLetters::new(&connection.client),
         state: State::open(&context).await.expect("the bucket exists"),
-        directory: Directory::open(&context, check_budgets).await.expect("the bucket exists"),
+        directory: Directory::open(&context, checks()).await.expect("the bucket exists"),
         wait: Wait::open(&connection, lanes).await.expect("the stream of waiting jobs exists"),
         records: Records::open(&context).await.expect("the bucket exists"),
         log: CommitLog::open(&context).await.expect("the results stream exists").identity().to_owned(),

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, config, dead, demo, dev, doctor, embedded_clickhouse, init, job, ledger, models, queue, reconcile,
-    serve, sim_provider, submit, team, usage,
+    Cx, budget, config, dead, demo, dev, doctor, embedded_clickhouse, guardrails, init, job, ledger, models, queue,
+    reconcile, serve, sim_provider, submit, team, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -61,6 +61,8 @@ pub enum Command {
     Team(team::Args),
     /// List the models that are served, with their deployments, contexts and prices
     Models(models::Args),
+    /// List the guardrail rules, and try them on a text
+    Guardrails(guardrails::Args),
     /// Show, pause and resume lanes and models
     Queue(queue::Args),
     /// Show, set and raise budgets
@@ -114,6 +116,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Dead(args) => dead::run(&args, &cx).await,
         Command::Team(args) => team::run(&args, &cx).await,
         Command::Models(args) => models::run(&args, &cx).await,
+        Command::Guardrails(args) => guardrails::run(&args, &cx).await,
         Command::Queue(args) => queue::run(&args, &cx).await,
         Command::Budget(args) => budget::run(&args, &cx).await,
         Command::SimProvider(args) => sim_provider::run(args, &cx).await,

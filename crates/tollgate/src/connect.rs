@@ -3,9 +3,8 @@
 use async_nats::jetstream;
 use tollgate_policy::budget::check_budgets;
 use tollgate_queue::connect::{ConnectFailure, redacted};
-use tollgate_queue::directory::DirectoryError;
+use tollgate_queue::directory::{Checks, DirectoryError};
 use tollgate_queue::{Backlog, Connection, Directory, LaneConfig, Lanes, ServerClock};
-use tollgate_types::Budget;
 use tollgate_usage::{Fault, Store, StoreError};
 
 use crate::config::{Config, build};
@@ -58,16 +57,14 @@ pub fn jetstream(connection: &Connection) -> jetstream::Context {
 /// # Errors
 /// Why it could not be read.
 pub async fn directory(context: &jetstream::Context) -> Result<Directory, DirectoryError> {
-    Directory::open(context, budgets).await
+    Directory::open(context, CHECKS).await
 }
 
-/// What the live configuration judges budgets by.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn budgets(budgets: &[Budget]) -> Result<(), String> {
-    check_budgets(budgets).map_err(|error| error.to_string())
-}
+/// What the live configuration is judged by.
+pub const CHECKS: Checks = Checks {
+    budgets: |budgets| check_budgets(budgets).map_err(|error| error.to_string()),
+    guardrails: |policy| tollgate_guard::check(policy).map_err(|error| error.to_string()),
+};
 
 /// The server's clock: people's clocks differ, windows and raises follow that one.
 ///

@@ -1,5 +1,6 @@
 //! The broker, wired together: what runs in one process, and in which order it starts and stops.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -7,7 +8,7 @@ use async_nats::jetstream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tollgate_http::{Http, Probes, Readiness};
-use tollgate_providers::Caller;
+use tollgate_providers::{Caller, Checker};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::connect::Health;
 use tollgate_queue::dead::DeadLetters;
@@ -127,7 +128,9 @@ struct Plan {
     loaded: Loaded,
     name: String,
     worker: Option<(Routes, Caller)>,
-    /// The keys of all providers, if there is a worker that uses them.
+    /// The external checkers that guardrails name, if there is a worker that asks them.
+    checkers: BTreeMap<String, Checker>,
+    /// The keys of all providers and checkers, if there is a worker that uses them.
     keys: build::Rings,
     sink: Option<tollgate_usage::Store>,
     settler: bool,
@@ -141,7 +144,10 @@ impl Plan {
         let config = &loaded.config;
         let refused = |problems| Refused { path: loaded.path.clone(), problems };
         let keys = roles.contains(&Role::Worker).then(|| build::rings(config, &loaded.env)).transpose();
-        let keys = keys.map_err(refused)?.unwrap_or_default();
+        let mut keys = keys.map_err(refused)?.unwrap_or_default();
+        let checkers = roles.contains(&Role::Worker).then(|| build::checkers(config, &loaded.env)).transpose();
+        let (checkers, of_checkers) = checkers.map_err(refused)?.unwrap_or_default();
+        keys.extend(of_checkers);
         let worker = roles.contains(&Role::Worker).then(|| {
             let routes = build::routes_with(config, &keys).map_err(refused)?;
             let no_caller = |error| Failure::new(Code::Usage, "providers cannot be called").because(&error);
@@ -162,6 +168,7 @@ impl Plan {
             crash,
             clock_wrong_by,
             worker: worker.transpose()?,
+            checkers,
             keys,
             sink: sink.transpose()?,
             settler: roles.contains(&Role::Settler),
@@ -333,8 +340,22 @@ impl Broker {
         let log = log.identity().to_owned();
         let dead = DeadLetters::new(client);
         let connection = connection.clone();
-        let parts =
-            Parts { connection, clock, lanes, wait, results, dead, state, directory, records, log, routes, caller };
+        let checkers = self.plan.checkers.clone();
+        let parts = Parts {
+            connection,
+            clock,
+            lanes,
+            wait,
+            results,
+            dead,
+            state,
+            directory,
+            records,
+            log,
+            routes,
+            caller,
+            checkers,
+        };
         let settings = build::worker(config, &self.plan.name);
         Worker::new(tollgate_worker::Config { crash: self.plan.crash.clone(), ..settings }, parts)
     }

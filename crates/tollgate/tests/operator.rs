@@ -65,7 +65,7 @@ impl Operator {
     }
 
     async fn directory(&self) -> Directory {
-        Directory::open(&self.world.jetstream().await, |_| Ok(())).await.unwrap()
+        Directory::open(&self.world.jetstream().await, testkit::checks()).await.unwrap()
     }
 }
 

@@ -103,6 +103,9 @@ codes! {
     OverBudget = "over_budget", Rejected, "A budget has no money for the job and its policy is to reject, or the job can never fit its cap.", "Wait for the next window, ask for a raise, or ask for less (`max_tokens`).";
     CostAboveMax = "cost_above_max", Rejected, "The most that the job can cost is above its own `max_cost_usd`.", "Allow more, or ask for less (`max_tokens`, a cheaper model).";
     OverLimit = "over_limit", Rejected, "The job needs more tokens than a limit allows in a whole minute.", "Split the prompt, ask for a shorter answer, or ask the operator to raise the limit.";
+    PromptBlocked = "prompt_blocked", Blocked, "A guardrail rule of the team fired on the prompt; nothing was sent to a provider.", "Take out what the rule looks for; the message names the rule, never what it found.";
+    AnswerBlocked = "answer_blocked", Blocked, "A guardrail rule of the team fired on the answer; it was paid for and is not delivered.", "Ask for something else; the message names the rule, never what it found.";
+    GuardrailFailed = "guardrail_failed", Blocked, "A guardrail of the team could not be applied (a checker that does not answer, a part that cannot be read), and the team's jobs do not pass without it.", "Try later; the operator should look at the checker, or let jobs pass (`on_failure = \"allow\"`).";
     Cancelled = "cancelled", Cancelled, "Somebody cancelled the job.", "Submit it again under a fresh id if that was a mistake.";
     DeadlineExceeded = "deadline_exceeded", Expired, "The deadline passed before there was an answer.", "Give it more time.";
     Poison = "poison", Failed, "The job ended the process that ran it, repeatedly, also when it ran alone.", "Look at the dead letter; it can be replayed after the cause is mended.";

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::code::{ErrorCode, Status};
+use crate::guardrails::Hit;
 use crate::headers::USAGE_MAX;
 use crate::ids::{Class, JobId};
 use crate::instant::UnixMillis;
@@ -91,9 +92,12 @@ pub struct UsageEvent {
     /// Whether deltas were asked for.
     #[serde(default)]
     pub stream: bool,
-    /// Names of the guardrail rules that fired.
+    /// The guardrail rules that fired, at most [`HITS_MAX`](crate::guardrails::HITS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub guardrails: Vec<String>,
+    pub guardrails: Vec<Hit>,
+    /// The risk that what fired on the request adds up to, 0 to 100.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub risk: u8,
     /// The money that was held for this run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -307,7 +311,6 @@ pub enum EventError {
     Newer(u32),
 }
 
-/// JSON with everything outside ASCII escaped: header values must be ASCII.
 /// Everybody whose money a job of `team` spends, from the widest scope to the narrowest; an empty name is no scope.
 pub fn scopes(team: &str, project: &str, user: &str, key: &str) -> Vec<Scope> {
     let team = || team.to_owned();
@@ -324,6 +327,11 @@ pub fn scopes(team: &str, project: &str, user: &str, key: &str) -> Vec<Scope> {
     scopes
 }
 
+fn is_zero(risk: &u8) -> bool {
+    *risk == 0
+}
+
+/// JSON with everything outside ASCII escaped: header values must be ASCII.
 pub(crate) fn ascii_json<T: Serialize>(value: &T) -> String {
     // What an event with one attempt takes, so that it does not grow step by step.
     let mut text = Vec::with_capacity(1280);
@@ -373,6 +381,12 @@ mod tests {
             request_id: "r".repeat(64),
             raw_usage: "u".repeat(RAW_USAGE_BYTES_MAX),
         };
+        let hit = Hit {
+            rule: "r".repeat(crate::guardrails::RULE_NAME_BYTES_MAX),
+            on: crate::guardrails::Side::Request,
+            action: crate::guardrails::Followed::Redact,
+            count: u32::MAX,
+        };
         UsageEvent {
             version: 1,
             kind: EventKind::Result,
@@ -395,7 +409,8 @@ mod tests {
             saved_nanousd: NanoUsd(i64::MIN),
             cache: CacheUse::Bypass,
             stream: true,
-            guardrails: vec![],
+            guardrails: vec![hit; crate::guardrails::HITS_MAX],
+            risk: 100,
             hold: None,
             downgraded_to: String::new(),
             accepted_at: UnixMillis(i64::MIN),

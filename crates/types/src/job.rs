@@ -195,6 +195,20 @@ impl JobSpec {
         let reply_to = options.and_then(|options| options.optional_text("", "reply_to").ok().flatten());
         decode_line(payload, &line).map_err(|rejection| Rejection { custom_id, reply_to, ..rejection })
     }
+
+    /// The same job with another body, such as one without what must not leave; it keeps its digest, because it is the
+    /// same request.
+    ///
+    /// # Errors
+    /// The body is none for the job's endpoint.
+    pub fn with_body(&self, body: Bytes) -> Result<JobSpec, Rejection> {
+        let bad = || Rejection::new(ErrorCode::BadRequest, "the body is not a JSON object");
+        let raw: &RawValue = serde_json::from_slice(&body).map_err(|_| bad())?;
+        let request = request::decode(self.request.endpoint, raw, &object(raw, "body")?)?;
+        // What is read in the body is found by its place in it.
+        let body = body.slice_ref(raw.get().as_bytes());
+        Ok(JobSpec { body, request, ..self.clone() })
+    }
 }
 
 fn readable(payload: &Bytes, bytes_max: usize) -> Result<&str, Rejection> {

@@ -12,6 +12,7 @@ pub mod delta;
 pub mod endpoint;
 pub mod event;
 pub mod failure;
+pub mod guardrails;
 pub mod headers;
 pub mod ids;
 pub mod instant;

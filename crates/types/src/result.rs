@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::code::{ErrorCode, Status};
 use crate::event::{AttemptOutcome, AttemptRecord, CacheUse, UsageEvent, UsageSource};
+use crate::guardrails::Hit;
 use crate::ids::JobId;
 use crate::instant::UnixMillis;
 use crate::money::NanoUsd;
@@ -85,7 +86,10 @@ pub struct ResultFacts {
     /// Where the answer came from.
     pub cache: CacheUse,
     /// The guardrail rules that fired.
-    pub guardrails: Vec<String>,
+    pub guardrails: Vec<Hit>,
+    /// The risk that what fired on the request adds up to, 0 to 100; left out where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<u8>,
     /// What the producer should know although the job ended well.
     pub warnings: Vec<String>,
     /// When the server accepted the job, RFC 3339.
@@ -154,6 +158,7 @@ impl ResultFacts {
             unknown_nanousd: event.unknown_nanousd,
             cache: event.cache,
             guardrails: event.guardrails.clone(),
+            risk: (event.risk > 0).then_some(event.risk),
             warnings,
             accepted_at: UnixMillis::to_rfc3339(event.accepted_at),
             run: event.run.clone(),

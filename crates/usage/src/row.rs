@@ -197,6 +197,7 @@ pub struct Row {
     pub cache: CacheColumn,
     pub streamed: bool,
     pub guardrails: Vec<String>,
+    pub risk: u8,
     pub usage_source: SourceColumn,
     pub tokens_in: u64,
     pub tokens_cache_read: u64,

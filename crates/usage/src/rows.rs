@@ -1,6 +1,8 @@
 //! From one record of the commit log to its rows: a pure function, because a batch that is sent again must be the
 //! same batch.
 
+use std::collections::BTreeSet;
+
 use tollgate_types::event::{ATTEMPTS_MAX, AttemptRecord, EventKind};
 use tollgate_types::{Digest, UnixMillis, UsageEvent};
 use uuid::Uuid;
@@ -69,7 +71,8 @@ fn attempt_row(stamp: Stamp<'_>, event: &UsageEvent, attempt: &AttemptRecord, nu
 fn job_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
     Row {
         attempt: u16::try_from(event.attempts.len()).unwrap_or(u16::MAX),
-        guardrails: event.guardrails.clone(),
+        guardrails: rules_fired(event),
+        risk: event.risk,
         job_cost_nanousd: event.cost().0,
         saved_nanousd: event.saved_nanousd.0,
         unknown_attempts: event.unknown_attempts,
@@ -78,6 +81,12 @@ fn job_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
         latency_ms: event.run_ms,
         ..blank(stamp, event, Kind::Job, 0)
     }
+}
+
+/// The names of the rules, each once, whichever side they fired on.
+fn rules_fired(event: &UsageEvent) -> Vec<String> {
+    let names: BTreeSet<&String> = event.guardrails.iter().map(|hit| &hit.rule).collect();
+    names.into_iter().cloned().collect()
 }
 
 fn unknown_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
@@ -125,6 +134,7 @@ fn blank(stamp: Stamp<'_>, event: &UsageEvent, kind: Kind, number: u16) -> Row {
         cache: event.cache.into(),
         streamed: event.stream,
         guardrails: Vec::new(),
+        risk: 0,
         usage_source: SourceColumn::None,
         tokens_in: 0,
         tokens_cache_read: 0,

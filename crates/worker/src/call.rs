@@ -33,6 +33,7 @@ use crate::route::When;
 use crate::routes::Priced;
 use crate::run::Run;
 use crate::running::Cancelled;
+use crate::screen::Passed;
 use trip::Trip;
 use turn::Turn;
 
@@ -79,12 +80,13 @@ const WAIT_MIN: Duration = Duration::from_secs(2);
 /// Calls until there is an answer, nothing is left to try, or the job must wait for long.
 pub(crate) async fn call(
     delivery: &Delivery,
-    job: &JobSpec,
+    screened: &Passed<'_>,
     run: &Run,
     held: &mut Held,
     cancelled: &Cancelled,
     cx: &Context,
 ) -> Came {
+    let job = &*screened.job;
     let mut trip = Trip::begin(job, &run.team, held, cx).await;
     let stop = loop {
         let turn = match turn::ready(&mut trip, held, cancelled).await {
@@ -95,7 +97,7 @@ pub(crate) async fn call(
         let request = request(delivery, job, run, trip.attempts.len() + 1, trip.remaining());
         let priced = trip.deployment(held, turn.at);
         let called = tokio::select! {
-            called = deltas::call(priced, &request, job, run, cx) => called,
+            called = deltas::call(priced, &request, screened, run, cx) => called,
             // Dropping the call closes its connection: the provider stops working, and may bill what it did.
             () = cancelled.cancelled() => aborted(started_at, cx),
         };

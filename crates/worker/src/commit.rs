@@ -15,6 +15,7 @@ use crate::identify::Identity;
 use crate::ledger::Money;
 use crate::reply;
 use crate::run::{Run, Unknown};
+use crate::screen::Told;
 
 /// What a run may have paid beside its attempts, and with whose money.
 #[derive(Default)]
@@ -22,6 +23,7 @@ pub(crate) struct Paid {
     pub(crate) unknown: Unknown,
     pub(crate) money: Option<Money>,
     pub(crate) downgraded_to: Option<String>,
+    pub(crate) told: Told,
 }
 
 /// What a run spent that does not end the job.
@@ -42,20 +44,21 @@ pub(crate) async fn commit(
     cx: &Context,
 ) -> Bytes {
     let End { mut outcome, attempts } = end;
-    let Paid { mut unknown, mut money, downgraded_to } = paid;
+    let Paid { mut unknown, mut money, downgraded_to, told } = paid;
     // A message whose id belongs to another request is answered under an id of its own.
     if matches!(outcome, Outcome::Refused(ErrorCode::Conflict, _)) {
         run.job = own_id(delivery, &run, cx);
     }
     let mut event = event(EventKind::Result, identity, &run, attempts, cx);
     event.downgraded_to = downgraded_to.unwrap_or_default();
+    (event.guardrails, event.risk) = (told.hits, told.risk);
     event.hold = money.as_ref().and_then(Money::record);
     // From the first publish on the record may be in the log, whatever we hear of it.
     money.iter_mut().for_each(Money::goes_into_a_record);
     loop {
         (event.status, event.error_code) = (outcome.status(), outcome.error_code());
         (event.unknown_attempts, event.unknown_nanousd) = unknown.with_result(run.delivery);
-        let line = line(identity, &run, unknown, &event, outcome);
+        let line = line(identity, &run, (unknown, &told.warnings), &event, outcome);
         match cx.results.commit(&run.job, identity.digest, &event, line.clone()).await {
             Commit::Won => {
                 cx.meters.finished(&event);
@@ -158,6 +161,7 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
         cache: CacheUse::Miss,
         stream: named.stream,
         guardrails: Vec::new(),
+        risk: 0,
         hold: None,
         downgraded_to: String::new(),
         accepted_at: run.accepted_at,
@@ -169,9 +173,15 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
 /// What a result's own facts take beside the answer, in bytes, so that it does not grow step by step.
 const FACTS_BYTES: usize = 1536;
 
-fn line(identity: &Identity, run: &Run, unknown: Unknown, event: &UsageEvent, outcome: Outcome) -> Bytes {
-    let warnings = reply::warning(identity.reply_to(&run.team).as_ref()).into_iter().collect();
-    let mut facts = ResultFacts::from_event(event, warnings);
+fn line(
+    identity: &Identity,
+    run: &Run,
+    (unknown, warned): (Unknown, &[String]),
+    event: &UsageEvent,
+    outcome: Outcome,
+) -> Bytes {
+    let warnings = reply::warning(identity.reply_to(&run.team).as_ref()).into_iter().chain(warned.iter().cloned());
+    let mut facts = ResultFacts::from_event(event, warnings.collect());
     (facts.unknown_attempts, facts.unknown_nanousd) = unknown.told(run.delivery);
     let (response, error) = match outcome {
         Outcome::Answered(answer, request_id) => {

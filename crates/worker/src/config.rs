@@ -1,10 +1,11 @@
 //! What a worker is told, and what it works with.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tollgate_policy::failure::Limits;
-use tollgate_providers::Caller;
 use tollgate_providers::outbound::Reach;
+use tollgate_providers::{Caller, Checker};
 use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::ledger::Records;
@@ -102,4 +103,6 @@ pub struct Parts {
     pub routes: Routes,
     /// The way out.
     pub caller: Caller,
+    /// The external checkers that rules of guardrails name.
+    pub checkers: BTreeMap<String, Checker>,
 }

@@ -14,6 +14,7 @@ use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock, Wait};
 use crate::config::{Config, Parts};
 use crate::fleet::Fleet;
 use crate::gates::Gates;
+use crate::guards::Guards;
 use crate::ledger::{self, Ledger};
 use crate::limiter::{self, Limiter};
 use crate::meters::Meters;
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) gates: Gates,
+    /// The teams' guardrails.
+    pub(crate) guards: Guards,
     /// How long answers are expected to be.
     pub(crate) estimates: Mutex<OutputEstimates>,
     /// What runs here, to be cancelled.
@@ -95,6 +98,7 @@ impl Context {
             results: parts.results,
             dead: parts.dead,
             state: parts.state,
+            guards: Guards::new(parts.directory.clone(), parts.checkers),
             directory: parts.directory,
             routes,
             caller: parts.caller,

@@ -3,13 +3,14 @@
 //! They are a courtesy: not stored, and never waited for. Whoever reads along and leaves, or a connection that is gone,
 //! changes nothing about the read or the books; pieces that cannot be published are left out, and the gap shows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tollgate_guard::{Sieve, Sifted};
 use tollgate_providers::{Call, Called};
 use tollgate_types::job::VERSION;
 use tollgate_types::{DeltaEvent, DeltaMessage, Endpoint, JobSpec, subjects};
@@ -17,6 +18,7 @@ use tollgate_types::{DeltaEvent, DeltaMessage, Endpoint, JobSpec, subjects};
 use crate::context::Context;
 use crate::routes::Priced;
 use crate::run::Run;
+use crate::screen::{Passed, WholeFirst};
 
 /// Pieces that wait to be published; a provider that is faster for longer loses some.
 const WAITING_MAX: usize = 1024;
@@ -28,25 +30,65 @@ pub(crate) fn are_wanted(job: &JobSpec) -> bool {
     job.request.stream_at.is_some() && job.request.endpoint == Endpoint::ChatCompletions
 }
 
-/// Makes a call and publishes what comes of it as it comes, if the job wants that.
+/// Makes a call and publishes what comes of it as it comes, if the job wants that and its guardrails let it; what they
+/// hold back leaves when it is surely clean.
 ///
 /// Cancel safety: as of the call.
-pub(crate) async fn call(priced: &Priced, call: &Call<'_>, job: &JobSpec, run: &Run, cx: &Context) -> Called {
-    if !are_wanted(job) {
-        return cx.caller.call(&priced.deployment, call).await;
-    }
+pub(crate) async fn call(priced: &Priced, call: &Call<'_>, passed: &Passed<'_>, run: &Run, cx: &Context) -> Called {
+    let sieve = match passed.sieve() {
+        Ok(sieve) if are_wanted(&passed.job) => sieve,
+        Ok(_) | Err(WholeFirst) => return cx.caller.call(&priced.deployment, call).await,
+    };
     let (pieces, waiting) = mpsc::channel(WAITING_MAX);
     let calling = async {
-        let seq = AtomicU64::new(1);
-        let on_delta = move |chunk: Bytes| {
-            // A full channel loses the piece, and its number shows that.
-            let _ = pieces.try_send((seq.fetch_add(1, Ordering::Relaxed), chunk));
-        };
-        cx.caller.call(&priced.deployment, &Call { deltas: Some(&on_delta), ..*call }).await
+        let outlet = Mutex::new(Outlet { sieve, seq: 0, pieces });
+        let on_delta = |chunk: Bytes| outlet.lock().expect("no holder panics").take(chunk);
+        let called = cx.caller.call(&priced.deployment, &Call { deltas: Some(&on_delta), ..*call }).await;
+        outlet.into_inner().expect("no holder panics").close();
+        called
     };
     // Side by side, so that a connection that stands does not hold up the read. Publishing ends with the call.
     let (called, ()) = tokio::join!(calling, publish(waiting, call.attempt, run, cx));
     called
+}
+
+/// Where pieces leave.
+struct Outlet {
+    sieve: Option<Sieve>,
+    /// The number of the last piece.
+    seq: u64,
+    pieces: mpsc::Sender<(u64, Bytes)>,
+}
+
+impl Outlet {
+    /// Takes a chunk of the provider's. Before the channel, which may lose pieces: nothing is judged by halves.
+    fn take(&mut self, chunk: Bytes) {
+        let sifted = match &mut self.sieve {
+            None => return self.give(chunk),
+            Some(sieve) => sieve.push(&chunk),
+        };
+        self.give_all(sifted);
+    }
+
+    fn close(mut self) {
+        if let Some(sifted) = self.sieve.as_mut().map(Sieve::finish) {
+            self.give_all(sifted);
+        }
+    }
+
+    /// What is blocked leaves no further; how the job ends is said by its result.
+    fn give_all(&mut self, sifted: Sifted) {
+        match sifted {
+            Sifted::Pass(chunks) => chunks.into_iter().for_each(|chunk| self.give(chunk.into())),
+            Sifted::Blocked { .. } => {}
+        }
+    }
+
+    fn give(&mut self, chunk: Bytes) {
+        self.seq += 1;
+        // A full channel loses the piece, and its number shows that.
+        let _ = self.pieces.try_send((self.seq, chunk));
+    }
 }
 
 async fn publish(mut waiting: mpsc::Receiver<(u64, Bytes)>, attempt: u32, run: &Run, cx: &Context) {

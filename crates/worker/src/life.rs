@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
-//!         → admit (team, deadline, its time, reply) → route → hold (money, permits; a cheaper model) → suspect?
-//!         → call (again, elsewhere, another model; deltas while it is written) → commit result with usage → reply → ack
+//!         → admit (team, deadline, its time, reply) → route → screen the prompt → hold (money, permits; a cheaper model)
+//!         → suspect? → call (again, elsewhere, another model; deltas while it is written) → screen the answer
+//!         → commit result with usage → reply → ack
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
 //! ```
 //!
@@ -28,7 +29,8 @@ use crate::notes::Notes;
 use crate::park::Parking;
 use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
-use crate::{admit, answered, call, commit, deltas, hold, identify, park, reply, route, suspect};
+use crate::screen::Told;
+use crate::{admit, answered, call, commit, deltas, hold, identify, park, reply, route, screen, suspect};
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +166,7 @@ struct Work {
     slot: suspect::Slot,
     money: Option<Money>,
     downgraded_to: Option<String>,
+    told: Told,
 }
 
 impl Work {
@@ -174,7 +177,7 @@ impl Work {
 
     /// An end at which this run paid nothing; earlier deliveries may have.
     fn unpaid(end: End, unknown: Unknown) -> Work {
-        Work { end, unknown, slot: None, money: None, downgraded_to: None }
+        Work { end, unknown, slot: None, money: None, downgraded_to: None, told: Told::default() }
     }
 }
 
@@ -208,10 +211,19 @@ async fn work(
     if admit::expired(job, cx) {
         return Done::Work(Work::unpaid(admit::expiry(job), unknown));
     }
-    let mut held = match hold::hold(job, identity.key(), (delivery, run), route, cx).await {
+    let mut screened = match screen::request(job, run, cx).await {
+        Ok(screened) => screened,
+        Err((end, told)) => return Done::Work(Work { told, ..Work::unpaid(end, unknown) }),
+    };
+    let route = match screened.changed().then(|| route::route(&screened.job, &run.team, cx)) {
+        None => route,
+        Some(Ok(route)) => route,
+        Some(Err(end)) => return Done::Work(Work { told: screened.told, ..Work::unpaid(end, unknown) }),
+    };
+    let mut held = match hold::hold(&screened.job, identity.key(), (delivery, run), route, cx).await {
         Decision::Go(held) => *held,
         Decision::Park(parking) => return Done::Park(parking, commit::Spent::default()),
-        Decision::End(end) => return Done::Work(Work::unpaid(end, unknown)),
+        Decision::End(end) => return Done::Work(Work { told: screened.told, ..Work::unpaid(end, unknown) }),
     };
     // What the lane's door counts knows of it now: others may be asked for.
     held.entrance = entrance;
@@ -231,14 +243,17 @@ async fn work(
         unknown.journaled = true;
     }
     cx.config.crash.point("C4");
-    let came = call::call(delivery, job, run, &mut held, cancelled, cx).await;
+    let came = call::call(delivery, &screened, run, &mut held, cancelled, cx).await;
     cx.config.crash.point("C5");
     notes.used(came.attempts());
     let hold::Held { money, downgraded_to, passes, .. } = held;
     let tokens = came.attempts().iter().map(|attempt| attempt.tokens.total()).sum();
     passes.into_iter().for_each(|pass| pass.used(tokens));
     match came {
-        Came::End(end) => Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to }),
+        Came::End(end) => {
+            let (end, _) = screened.answer(end, run, cx).await;
+            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told: screened.told })
+        }
         Came::Park(parking, attempts) => {
             suspect::survived(slot, &run.team, &run.job, cx).await;
             Done::Park(parking, commit::Spent { attempts, unknown, money: Some(money) })
@@ -251,14 +266,14 @@ async fn finish(
     delivery: &Delivery,
     identity: &Identity,
     run: Run,
-    Work { end, unknown, slot, money, downgraded_to }: Work,
+    Work { end, unknown, slot, money, downgraded_to, told }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
     let read_along = identity.spec.as_ref().is_ok_and(deltas::are_wanted).then(|| run.clone());
-    let paid = commit::Paid { unknown, money, downgraded_to };
+    let paid = commit::Paid { unknown, money, downgraded_to, told };
     let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
     cx.config.crash.point("C6");
     suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;

@@ -54,6 +54,11 @@ impl Meters {
             queued.record(event.queued_ms as f64 / 1e3);
         }
         self.cost.increment(u64::try_from(event.cost().0).unwrap_or(0));
+        for hit in &event.guardrails {
+            let labels =
+                [("rule", hit.rule.clone()), ("on", hit.on.as_str().into()), ("action", hit.action.as_str().into())];
+            counter!("tollgate_guardrail_hits_total", &labels).increment(u64::from(hit.count));
+        }
         for attempt in &event.attempts {
             let meters = self.attempts.get(&attempt.provider).and_then(|of_provider| of_provider.get(&attempt.outcome));
             if let Some((calls, seconds)) = meters {

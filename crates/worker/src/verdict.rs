@@ -141,6 +141,7 @@ fn event(waiting: &Waiting, said: &Said, job: &JobId, code: ErrorCode, cx: &Cont
         cache: CacheUse::Miss,
         stream: named.stream,
         guardrails: Vec::new(),
+        risk: 0,
         hold: None,
         downgraded_to: String::new(),
         accepted_at: waiting.accepted_at,

@@ -60,6 +60,7 @@ pub(super) fn event(cost: i64, hold: Option<Hold>) -> UsageEvent {
         cache: CacheUse::Miss,
         stream: false,
         guardrails: vec![],
+        risk: 0,
         hold,
         downgraded_to: String::new(),
         accepted_at: UnixMillis(0),

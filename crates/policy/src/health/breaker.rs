@@ -61,7 +61,7 @@ impl Breaker {
     }
 
     /// A call begins; says whether it is the probe.
-    pub(super) fn begin(&mut self, now: Duration) -> bool {
+    pub fn begin(&mut self, now: Duration) -> bool {
         let is_probe = self.gate(now) == Gate::Probe;
         if let State::Open { probing, .. } = &mut self.state
             && is_probe
@@ -72,7 +72,7 @@ impl Breaker {
     }
 
     /// A call that began then succeeded.
-    pub(super) fn succeeded(&mut self, began: Duration, probe: bool, now: Duration) {
+    pub fn succeeded(&mut self, began: Duration, probe: bool, now: Duration) {
         match self.state {
             State::Closed => {
                 self.row = 0;
@@ -85,7 +85,7 @@ impl Breaker {
     }
 
     /// A call that began then failed.
-    pub(super) fn failed(&mut self, began: Duration, probe: bool, now: Duration) {
+    pub fn failed(&mut self, began: Duration, probe: bool, now: Duration) {
         match self.state {
             State::Closed => {
                 if self.row == 0 {

@@ -64,6 +64,11 @@ impl Ring {
         Arc::new(Ring::over(provider.to_owned(), keys, Vec::new(), Instant::now()))
     }
 
+    /// A ring without keys, for who takes none.
+    pub fn of_none(provider: &str) -> Arc<Self> {
+        Ring::of_one(provider, None)
+    }
+
     fn over(provider: String, keys: Vec<(String, ApiKey)>, sources: Vec<KeySource>, now: Instant) -> Self {
         let read = vec![now; keys.len()];
         Ring { provider, sources, state: Mutex::new(State { pool: Pool::new(keys), read }) }

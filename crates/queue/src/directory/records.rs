@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tollgate_types::guardrails::Policy;
 use tollgate_types::{Budget, Class, Gate, LaneKey, Limits, Target, Team, UnixMillis};
 
 use super::Access;
 
-/// Says why budgets are not valid; it belongs to `policy`, which this crate does not know.
-pub type BudgetCheck = fn(&[Budget]) -> Result<(), String>;
+/// What says why parts of records are not valid; it belongs to `policy` and `guard`, which this crate does not know.
+#[derive(Clone, Copy)]
+pub struct Checks {
+    /// Judges budgets.
+    pub budgets: fn(&[Budget]) -> Result<(), String>,
+    /// Judges what a record says about guardrails by itself.
+    pub guardrails: fn(&Policy) -> Result<(), String>,
+}
 
 /// The largest weight of a team or a class.
 pub const WEIGHT_MAX: u32 = 1000;
@@ -32,6 +39,9 @@ pub struct TeamRecord {
     /// Which models, providers and regions it may use.
     #[serde(skip_serializing_if = "Access::is_everything")]
     pub access: Access,
+    /// What its guardrails say over everybody's.
+    #[serde(skip_serializing_if = "Policy::is_empty")]
+    pub guardrails: Policy,
 }
 
 impl Default for TeamRecord {
@@ -42,6 +52,7 @@ impl Default for TeamRecord {
             limits: Limits::default(),
             key_limits: BTreeMap::new(),
             access: Access::default(),
+            guardrails: Policy::default(),
         }
     }
 }
@@ -55,6 +66,9 @@ pub struct Organisation {
     pub budgets: Vec<Budget>,
     /// The classes' shares against each other.
     pub class_weights: ClassWeights,
+    /// The guardrails of every team, as far as its own do not say otherwise.
+    #[serde(skip_serializing_if = "Policy::is_empty")]
+    pub guardrails: Policy,
 }
 
 /// The classes' shares against each other; each is 1 to [`WEIGHT_MAX`].
@@ -206,20 +220,20 @@ pub trait Record: DeserializeOwned + Serialize {
     ///
     /// # Errors
     /// What is wrong with it, with the field.
-    fn check(&self, budgets: BudgetCheck) -> Result<(), String>;
+    fn check(&self, checks: Checks) -> Result<(), String>;
 }
 
 /// Reads a record, whole or not at all.
 ///
 /// # Errors
 /// Says why it is not valid.
-pub(super) fn decode<R: Record>(value: &[u8], budgets: BudgetCheck) -> Result<R, String> {
+pub(super) fn decode<R: Record>(value: &[u8], checks: Checks) -> Result<R, String> {
     // A list would be read as the fields in order.
     if value.trim_ascii_start().first() != Some(&b'{') {
         return Err("it is not a JSON object".to_owned());
     }
     let record: R = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    record.check(budgets)?;
+    record.check(checks)?;
     Ok(record)
 }
 
@@ -232,9 +246,10 @@ fn check_weight(name: &str, weight: u32) -> Result<(), String> {
 }
 
 impl Record for TeamRecord {
-    fn check(&self, budgets: BudgetCheck) -> Result<(), String> {
+    fn check(&self, checks: Checks) -> Result<(), String> {
         check_weight("weight", self.weight)?;
-        budgets(&self.budgets)?;
+        (checks.budgets)(&self.budgets)?;
+        (checks.guardrails)(&self.guardrails).map_err(|why| format!("guardrails.{why}"))?;
         self.limits.check().map_err(|why| format!("limits: {why}"))?;
         for (key, limits) in &self.key_limits {
             limits.check().map_err(|why| format!("key_limits.{key}: {why}"))?;
@@ -248,7 +263,7 @@ impl Record for TeamRecord {
 }
 
 impl Record for Organisation {
-    fn check(&self, budgets: BudgetCheck) -> Result<(), String> {
+    fn check(&self, checks: Checks) -> Result<(), String> {
         for class in Class::ALL {
             check_weight(&format!("class_weights.{class}"), self.class_weights.of(class))?;
         }
@@ -256,12 +271,13 @@ impl Record for Organisation {
         if let Some(budget) = self.budgets.iter().find(|budget| budget.on != Target::Owner) {
             return Err(format!("budgets: '{}' is of a team; everybody together has only `owner`", budget.on));
         }
-        budgets(&self.budgets)
+        (checks.guardrails)(&self.guardrails).map_err(|why| format!("guardrails.{why}"))?;
+        (checks.budgets)(&self.budgets)
     }
 }
 
 impl Record for Pause {
-    fn check(&self, _budgets: BudgetCheck) -> Result<(), String> {
+    fn check(&self, _checks: Checks) -> Result<(), String> {
         Ok(())
     }
 }
@@ -278,7 +294,9 @@ mod tests {
     use super::*;
 
     fn team(json: &str) -> Result<TeamRecord, String> {
-        decode(json.as_bytes(), |budgets| if budgets.len() > 1 { Err("too many".into()) } else { Ok(()) })
+        let budgets = |budgets: &[Budget]| if budgets.len() > 1 { Err("too many".into()) } else { Ok(()) };
+        let guardrails = |policy: &Policy| if policy.input.len() > 1 { Err("input".into()) } else { Ok(()) };
+        decode(json.as_bytes(), Checks { budgets, guardrails })
     }
 
     #[test]
@@ -303,16 +321,19 @@ mod tests {
             (r#"{"budgets":[{"window":"day","cap_usd":-1}]}"#.to_owned(), ""),
             (r#"{"limits":{"concurrency":0}}"#.to_owned(), "limits: `concurrency` is 0"),
             (r#"{"key_limits":{"k1":{"requests_per_minute":0}}}"#.to_owned(), "key_limits.k1"),
+            (r#"{"guardrails":{"input":{"pii":"hide"}}}"#.to_owned(), "unknown variant"),
+            (r#"{"guardrails":{"input":{"pii":"flag","secrets":"flag"}}}"#.to_owned(), "guardrails.input"),
             ("[7]".to_owned(), "not a JSON object"),
             ("{\"weight\":1}x".to_owned(), ""),
         ] {
             let refused = team(&bad).expect_err(&bad);
             assert!(refused.contains(part), "{bad}: {refused}");
         }
+        let any = Checks { budgets: |_| Ok(()), guardrails: |_| Ok(()) };
         let on_a_project = r#"{"budgets":[{"on":"project:x","window":"day","cap_usd":1}]}"#;
-        assert!(decode::<Organisation>(on_a_project.as_bytes(), |_| Ok(())).is_err());
+        assert!(decode::<Organisation>(on_a_project.as_bytes(), any).is_err());
         let weightless = r#"{"class_weights":{"batch":0}}"#;
-        assert!(decode::<Organisation>(weightless.as_bytes(), |_| Ok(())).is_err());
+        assert!(decode::<Organisation>(weightless.as_bytes(), any).is_err());
     }
 
     #[test]

@@ -70,13 +70,13 @@ impl Directory {
     pub async fn resume(&self, paused: &Paused) -> Result<Option<Pause>, DirectoryError> {
         let ended = self.delete(&pause_key(paused)).await?;
         // One that cannot be read was a pause to nobody.
-        Ok(ended.and_then(|value| decode(&value, self.shared.check).ok()))
+        Ok(ended.and_then(|value| decode(&value, self.shared.checks).ok()))
     }
 
     async fn entry<R: Record>(&self, key: &str) -> Result<(Option<R>, Expected), DirectoryError> {
         let found = self.bucket.get(key).await.map_err(|source| DirectoryError::Bucket { action: "read", source })?;
         let Some((value, revision)) = found else { return Ok((None, Expected::Absent)) };
-        let record = decode(&value, self.shared.check)
+        let record = decode(&value, self.shared.checks)
             .map_err(|reason| DirectoryError::Invalid { key: key.to_owned(), reason })?;
         Ok((Some(record), Expected::Revision(revision)))
     }
@@ -85,7 +85,7 @@ impl Directory {
     async fn put<R: Record>(&self, key: String, record: &R, expected: Expected) -> Result<(), DirectoryError> {
         let value = Bytes::from(serde_json::to_vec(record).expect("texts and numbers always serialise"));
         // Read back as everybody will read it.
-        decode::<R>(&value, self.shared.check)
+        decode::<R>(&value, self.shared.checks)
             .map_err(|reason| DirectoryError::Invalid { key: key.clone(), reason })?;
         let written = match expected {
             Expected::Absent => self.bucket.create(&key, value.clone()).await,
@@ -95,7 +95,7 @@ impl Directory {
         let revision = written.map_err(|source| failed(&key, source))?;
         // This process knows at once, with or without a watch.
         let version = Version { key, value, revision, at: Default::default() };
-        self.note(|known, check| known.put(&version, check) == super::Taken::Changed);
+        self.note(|known, checks| known.put(&version, checks) == super::Taken::Changed);
         Ok(())
     }
 

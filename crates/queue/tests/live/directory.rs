@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv::Store;
 use tokio::task::JoinSet;
-use tollgate_queue::directory::{Directory, DirectoryError, Expected, Organisation, Pause, Paused, TeamRecord};
+use tollgate_queue::directory::{Checks, Directory, DirectoryError, Expected, Organisation, Pause, Paused, TeamRecord};
 use tollgate_types::{Budget, Class, Gate, LaneKey, Limits, Team, UnixMillis, subjects};
 
 use crate::world::{World, eventually};
 
 async fn open(world: &World) -> Directory {
-    let check = |budgets: &[Budget]| match budgets.iter().find(|budget| budget.window == "fortnight") {
+    let budgets = |budgets: &[Budget]| match budgets.iter().find(|budget| budget.window == "fortnight") {
         Some(_) => Err("`fortnight` is not a window".to_owned()),
         None => Ok(()),
     };
-    Directory::open(&world.context, check).await.expect("it opens")
+    Directory::open(&world.context, Checks { budgets, guardrails: |_| Ok(()) }).await.expect("it opens")
 }
 
 /// A directory that follows, as long as the set lives.

@@ -42,6 +42,7 @@ fn directives_mean_what_the_grammar_says() {
         Directive { delay: Some(Duration::from_secs(2)), tokens: Some(123), ..Directive::default() },
     );
     check("hang;delay=1m", Directive { delay: Some(Duration::from_secs(60)), ..of(Fault::Hang) });
+    check("tokens=3;echo", Directive { tokens: Some(3), echo: true, ..Directive::default() });
     check("drip", of(Fault::Drip { every: DRIP_EVERY }));
     check("drip:every=5ms", of(Fault::Drip { every: Duration::from_millis(5) }));
     check("reset", of(Fault::Reset(ResetAt::Body)));
@@ -117,9 +118,10 @@ proptest! {
         times in proptest::option::of(1..1_000_u32),
         delay_ms in proptest::option::of(0..600_000_u64),
         tokens in proptest::option::of(1..131_072_u32),
+        echo in any::<bool>(),
     ) {
         let then = if times.is_some() { then } else { Fault::Ok };
-        let directive = Directive { first, times, then, delay: delay_ms.map(Duration::from_millis), tokens };
+        let directive = Directive { first, times, then, delay: delay_ms.map(Duration::from_millis), tokens, echo };
         prop_assert_eq!(directive.to_string().parse::<Directive>(), Ok(directive));
     }
 

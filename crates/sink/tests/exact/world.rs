@@ -239,6 +239,7 @@ fn varied(index: u64) -> UsageEvent {
         cache: CacheUse::Miss,
         stream: false,
         guardrails: Vec::new(),
+        risk: 0,
         hold: None,
         downgraded_to: String::new(),
         accepted_at: UnixMillis(1_763_000_000_000),

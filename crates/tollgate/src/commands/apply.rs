@@ -58,15 +58,15 @@ pub(super) async fn would_apply(directory: Option<&Directory>, config: &Config) 
     const WOULD: [&str; 2] = ["would be created", "would be updated"];
     let mut steps = Vec::new();
     let mut refused = Vec::new();
-    if says_anything(&config.organisation) {
-        let changed = would(&Everybody, directory, |known| organisation(&config.organisation, known)).await?;
-        refused.extend(changed.after.check(connect::budgets).err().map(|why| format!("organisation: {why}")));
+    if says_anything(config) {
+        let changed = would(&Everybody, directory, |known| organisation(config, known)).await?;
+        refused.extend(changed.after.check(connect::CHECKS).err().map(|why| format!("organisation: {why}")));
         steps.push(Step::of("organisation", "", &changed, WOULD));
     }
     for (name, settings) in &config.teams {
         let name = name_of(name);
         let changed = would(&name, directory, |known| team(settings, known)).await?;
-        refused.extend(changed.after.check(connect::budgets).err().map(|why| format!("teams.{name}: {why}")));
+        refused.extend(changed.after.check(connect::CHECKS).err().map(|why| format!("teams.{name}: {why}")));
         steps.push(Step::of("team", name.as_str(), &changed, WOULD));
     }
     if refused.is_empty() {
@@ -87,8 +87,8 @@ pub(super) async fn apply(operator: &Operator, config: &Config, command: &str) -
     would_apply(Some(&operator.directory), config).await?;
     const DONE: [&str; 2] = ["created", "updated"];
     let mut steps = Vec::new();
-    if says_anything(&config.organisation) {
-        let over = |known: Option<&Organisation>| Ok(organisation(&config.organisation, known));
+    if says_anything(config) {
+        let over = |known: Option<&Organisation>| Ok(organisation(config, known));
         let changed = operator.change(&Everybody, command, over).await?;
         steps.push(Step::of("organisation", "", &changed, DONE));
     }
@@ -117,8 +117,9 @@ fn name_of(team: &str) -> Team {
     team.parse().expect("checked when it was loaded")
 }
 
-fn says_anything(organisation: &sections::Organisation) -> bool {
-    organisation.budgets.is_some() || organisation.class_weights.is_some()
+fn says_anything(config: &Config) -> bool {
+    let organisation = &config.organisation;
+    organisation.budgets.is_some() || organisation.class_weights.is_some() || config.guardrails.is_some()
 }
 
 /// What the file says about a team, over what is known of it.
@@ -139,13 +140,16 @@ fn team(settings: &sections::Team, known: Option<&TeamRecord>) -> TeamRecord {
             providers: settings.providers.clone().unwrap_or(known.access.providers),
             regions: settings.regions.clone().unwrap_or(known.access.regions),
         },
+        guardrails: settings.guardrails.clone().unwrap_or(known.guardrails),
     }
 }
 
 /// What the file says about everybody, over what is known.
-fn organisation(settings: &sections::Organisation, known: Option<&Organisation>) -> Organisation {
+fn organisation(config: &Config, known: Option<&Organisation>) -> Organisation {
     let known = known.cloned().unwrap_or_default();
+    let settings = &config.organisation;
     Organisation {
+        guardrails: config.guardrails.clone().unwrap_or(known.guardrails),
         class_weights: settings.class_weights.unwrap_or(known.class_weights),
         budgets: budgets(settings.budgets.as_deref(), known.budgets),
     }
@@ -204,12 +208,17 @@ mod tests {
 
     #[test]
     fn everybody_is_left_alone_by_a_file_that_says_nothing() {
-        assert!(!says_anything(&sections::Organisation::default()));
-        let said: sections::Organisation = toml::from_str("class_weights = { batch = 2 }").expect("a section");
+        assert!(!says_anything(&Config::default()));
+        let text = "[organisation]\nclass_weights = { batch = 2 }\n[guardrails]\ninput = { pii = \"redact\" }";
+        let said: Config = toml::from_str(text).expect("a file");
+        assert!(says_anything(&said));
         let before: Organisation =
             serde_json::from_str(r#"{"budgets":[{"window":"month","cap_usd":"9"}]}"#).expect("a record");
         let after = organisation(&said, Some(&before));
         assert_eq!((after.class_weights.batch, after.class_weights.interactive), (2, 16));
         assert_eq!(after.budgets, before.budgets);
+        assert_eq!(organisation(&Config::default(), Some(&after)).guardrails, after.guardrails);
+        let nothing: Config = toml::from_str("[guardrails]").expect("a file");
+        assert!(organisation(&nothing, Some(&after)).guardrails.is_empty(), "what is said to be nothing is taken away");
     }
 }

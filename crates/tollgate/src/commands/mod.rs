@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dev;
 pub mod doctor;
 pub mod embedded_clickhouse;
+pub mod guardrails;
 pub mod init;
 pub mod job;
 pub mod ledger;

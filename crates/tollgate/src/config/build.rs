@@ -8,7 +8,7 @@ use tollgate_policy::catalogue::Catalogue;
 use tollgate_policy::failure;
 use tollgate_policy::price::{Price as Rates, PriceBook, PriceError, PriceSpec, TierSpec};
 use tollgate_providers::outbound::Reach;
-use tollgate_providers::{CallerOptions, Deployment, KeySource, Ring, Timeouts, Vendor};
+use tollgate_providers::{CallerOptions, Checker, Deployment, KeySource, Ring, Speaks, Timeouts, Vendor};
 use tollgate_queue::streams::Limits;
 use tollgate_queue::{LaneConfig, NatsConfig};
 use tollgate_settler::SettlerConfig;
@@ -16,7 +16,7 @@ use tollgate_sink::SinkConfig;
 use tollgate_usage::ClickHouseConfig;
 use tollgate_worker::{Pool, Priced, Routes, StandIns};
 
-use super::sections::{self, Config, Credential, Key, Model, Price, Provider};
+use super::sections::{self, CheckerKind, Config, Credential, Key, Model, Price, Provider};
 use super::{Origin, Problem, models};
 use crate::env::Env;
 
@@ -260,6 +260,41 @@ pub fn rings(config: &Config, env: &Env) -> Result<Rings, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(rings) } else { Err(problems) }
+}
+
+/// The external checkers by their names, and the keys of those that take one. Blocks while files are read and commands
+/// run.
+///
+/// # Errors
+/// Returns every checker whose key is missing.
+pub fn checkers(config: &Config, env: &Env) -> Result<(BTreeMap<String, Checker>, Rings), Vec<Problem>> {
+    let (mut checkers, mut rings, mut problems) = (BTreeMap::new(), Rings::new(), Vec::new());
+    for (name, settings) in &config.checkers {
+        let source = settings.key.as_ref().and_then(Key::source);
+        let sources = source.into_iter().map(|source| ("key-1".to_owned(), source)).collect();
+        let ring = match Ring::open(format!("checker {name}"), sources, &|name| env.get(name), Instant::now()) {
+            Ok(ring) => ring,
+            Err((_, error)) => {
+                let key = format!("checkers.{name}.key");
+                problems.push(Problem { key, origin: Origin::Default, reason: error.to_string() });
+                continue;
+            }
+        };
+        let checker = Checker::new(&settings.url, speaks(settings), ring.clone(), settings.timeout.0);
+        checkers.insert(name.clone(), checker.expect("checked when it was loaded"));
+        rings.insert(format!("checker {name}"), ring);
+    }
+    if problems.is_empty() { Ok((checkers, rings)) } else { Err(problems) }
+}
+
+/// What a checker speaks.
+pub fn speaks(settings: &sections::Checker) -> Speaks {
+    match settings.kind {
+        CheckerKind::Tollgate => Speaks::Tollgate,
+        CheckerKind::OpenaiModeration => {
+            Speaks::OpenAiModeration { model: settings.model.clone(), categories: settings.categories.clone() }
+        }
+    }
 }
 
 /// Which deployments serve what, with the keys that are found now.

@@ -10,6 +10,7 @@ use super::sections::Config;
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
+mod guardrails;
 mod keys;
 mod models;
 mod providers;
@@ -41,6 +42,8 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.models();
     checker.organisation();
     checker.teams();
+    checker.checkers();
+    checker.guardrails();
     checker.found
 }
 

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use tollgate_types::Class;
+use tollgate_types::guardrails::Policy;
 
 use super::values::{Period, Secret, Size};
 
+mod checkers;
 mod teams;
 mod upstream;
 
+pub use checkers::{Checker, Kind as CheckerKind};
 pub use teams::{Budget, Organisation, Team};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
 
@@ -46,6 +49,10 @@ pub struct Config {
     pub organisation: Organisation,
     /// The teams that `init` and `config apply` register.
     pub teams: BTreeMap<String, Team>,
+    /// The guardrails of every team, as far as its own do not say otherwise; `init` and `config apply` write them.
+    pub guardrails: Option<Policy>,
+    /// The external checkers, by the operator's names, which are rules of guardrails.
+    pub checkers: BTreeMap<String, Checker>,
 }
 
 /// How to reach NATS.

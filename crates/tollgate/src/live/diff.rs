@@ -1,8 +1,11 @@
 //! What is different between two records of the live configuration, in words.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tollgate_queue::directory::{Organisation, TeamRecord};
 use tollgate_types::budget::Then;
+use tollgate_types::guardrails::{Action, Policy};
 use tollgate_types::{Budget, Class, Limits, Raise, Scope, Target, Team, WhenSpent};
 
 /// One thing that is different.
@@ -65,6 +68,7 @@ pub fn team(team: &Team, before: Option<&TeamRecord>, after: Option<&TeamRecord>
     ];
     let text = |list: &[String]| if list.is_empty() { "all".to_owned() } else { list.join(", ") };
     lists.into_iter().for_each(|(what, was, is)| diff.value(&format!("allowed {what}:"), text(was), text(is)));
+    diff.guardrails(&before.guardrails, &after.guardrails);
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }
@@ -77,6 +81,7 @@ pub fn organisation(before: Option<&Organisation>, after: Option<&Organisation>)
     for class in Class::ALL {
         diff.value(&format!("weight of {class}"), before.class_weights.of(class), after.class_weights.of(class));
     }
+    diff.guardrails(&before.guardrails, &after.guardrails);
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }
@@ -109,6 +114,21 @@ impl Diff<'_> {
         let text = |number: Option<u64>| number.map_or_else(|| "no limit".to_owned(), |number| number.to_string());
         for ((name, before), (_, after)) in numbers(before).into_iter().zip(numbers(after)) {
             self.value(&format!("{prefix}{name}"), text(before), text(after));
+        }
+    }
+
+    /// By their parts, so that the line stays short; words and expressions are not repeated.
+    fn guardrails(&mut self, before: &Policy, after: &Policy) {
+        for (side, was, is) in [("input", &before.input, &after.input), ("output", &before.output, &after.output)] {
+            let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+            let text = |action: Option<&Action>| action.map_or("not said", |action| action.as_str());
+            for name in names {
+                self.value(&format!("guardrails {side} {name}:"), text(was.get(name)), text(is.get(name)));
+            }
+        }
+        let rest = |policy: &Policy| Policy { input: Default::default(), output: Default::default(), ..policy.clone() };
+        if rest(before) != rest(after) {
+            self.note("guardrails: lists, patterns or settings changed".to_owned());
         }
     }
 

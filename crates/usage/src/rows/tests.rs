@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use tollgate_types::event::{AttemptOutcome, CacheUse};
+use tollgate_types::guardrails::{Followed, Hit, Side};
 use tollgate_types::{NanoUsd, Status, Tokens, UsageSource};
 
 use super::*;
@@ -9,6 +10,10 @@ use crate::reconcile::{self, Key, Ledger, Totals};
 use crate::row::StatusColumn;
 
 const STAMP: Stamp<'static> = Stamp { stream: "18a", seq: 7, at: UnixMillis(1_763_000_000_123) };
+
+fn hit(rule: &str, on: Side) -> Hit {
+    Hit { rule: rule.into(), on, action: Followed::Flag, count: 1 }
+}
 
 fn attempt(model: &str, outcome: AttemptOutcome, tokens: Tokens, cost: i64) -> AttemptRecord {
     AttemptRecord {
@@ -53,7 +58,8 @@ fn event(kind: EventKind, attempts: Vec<AttemptRecord>, unknown: (i64, i64)) -> 
         saved_nanousd: NanoUsd(0),
         cache: CacheUse::Miss,
         stream: false,
-        guardrails: vec!["pii".into()],
+        guardrails: vec![hit("pii", Side::Request), hit("pii", Side::Answer)],
+        risk: 30,
         hold: None,
         downgraded_to: String::new(),
         accepted_at: UnixMillis(1000),

@@ -50,6 +50,7 @@ pub(crate) fn event(kind: EventKind, job: &str, attempts: Vec<AttemptRecord>) ->
         cache: CacheUse::Miss,
         stream: false,
         guardrails: Vec::new(),
+        risk: 0,
         hold: None,
         downgraded_to: String::new(),
         accepted_at: AT,

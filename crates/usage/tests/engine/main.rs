@@ -14,6 +14,7 @@ use embedded_clickhouse::{Config, Server};
 use events::{AT, attempt, event};
 use sandbox::{Locations, Progress};
 use tollgate_types::event::{AttemptOutcome, CacheUse, EventKind};
+use tollgate_types::guardrails::{Followed, Hit, Side};
 use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent};
 use tollgate_usage::reconcile::{self, Key, Ledger};
 use tollgate_usage::{ClickHouseConfig, Fault, HourRange, Row, Schema, SchemaError, Source, Stamp, Store, rows};
@@ -134,6 +135,10 @@ async fn two_partitions_of_one_batch_count_once_too(case: &Case) {
     assert_eq!(reconcile::reconcile(&log, &raw, &rollup), vec![]);
 }
 
+fn hit(rule: &str) -> Hit {
+    Hit { rule: rule.to_owned(), on: Side::Request, action: Followed::Flag, count: 1 }
+}
+
 async fn every_value_of_every_enumeration_is_the_tables(case: &Case) {
     use AttemptOutcome::{Cancelled, Error, Ok, RateLimited, Timeout};
     let mut made = Vec::new();
@@ -143,7 +148,8 @@ async fn every_value_of_every_enumeration_is_the_tables(case: &Case) {
         one.attempts =
             [Ok, RateLimited, Timeout, Cancelled, Error].map(|o| attempt("m", o, Tokens::default(), 1)).into();
         one.labels = [("größe".to_owned(), "x'y\\\n".to_owned())].into();
-        one.guardrails = vec!["pii".into(), "secrets".into()];
+        one.guardrails = ["secrets", "pii", "pii"].map(hit).into();
+        one.risk = 40;
         made.push(one);
     }
     let mut later = event(EventKind::Started, "redelivered", vec![]);
@@ -163,6 +169,7 @@ async fn every_value_of_every_enumeration_is_the_tables(case: &Case) {
     agree("SELECT count() FROM usage_events WHERE usage_source = 'provider'", 31).await;
     agree("SELECT count() FROM usage_events WHERE labels['größe'] = 'x\\'y\\\\\\n' AND kind = 'job'", 6).await;
     agree("SELECT count() FROM usage_events WHERE guardrails = ['pii', 'secrets']", 6).await;
+    agree("SELECT sum(risk) FROM usage_events", 240).await;
     agree("SELECT toUInt64(sum(cost_usd * 1000000000)) FROM usage_events", 31).await;
     case.check_books(&made).await;
 }
@@ -175,7 +182,7 @@ async fn questions_answer_with_exact_numbers(case: &Case) {
     };
     let job = |name: &str, latency| event(EventKind::Result, name, vec![call(latency, AttemptOutcome::Ok)]);
     let mut made: Vec<UsageEvent> = (1..=100).map(|i| job(&format!("j{i}"), i * 10)).collect();
-    made[0].guardrails = vec!["pii".into()];
+    made[0].guardrails = vec![hit("pii")];
     made[1].attempts.insert(0, call(1, AttemptOutcome::Timeout));
     let mut rejected = event(EventKind::Result, "r", vec![]);
     (rejected.status, rejected.model_requested) = (Status::Rejected, "gpt".into());

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use tollgate_providers::Unanswered;
 use tollgate_queue::streams::{Planned, Step};
 
+use crate::config::Problem;
 use crate::exit::Failure;
 
 /// How bad it is.
@@ -262,6 +264,22 @@ pub fn schema(found: Option<u32>, wanted: u32) -> Finding {
             Finding::fail(Area::Upstream, check, detail, "use the newer tollgate")
         }
         Some(found) => Finding::ok(Area::Upstream, check, format!("version {found}")),
+    }
+}
+
+/// A checker whose key is missing.
+pub fn no_checker(problem: &Problem) -> Finding {
+    Finding::fail(Area::Configuration, "checkers", problem.to_string(), "set it, or change key of the checker")
+}
+
+/// What an external checker makes of a word.
+pub fn checked(checker: &str, answer: Result<(), Unanswered>) -> Finding {
+    match answer {
+        Ok(()) => Finding::ok(Area::Upstream, "checkers", format!("{checker} answers")),
+        Err(why) => {
+            let remedy = format!("check url, key and timeout of [checkers.{checker}]");
+            Finding::fail(Area::Upstream, "checkers", format!("{checker}: {why}"), remedy)
+        }
     }
 }
 

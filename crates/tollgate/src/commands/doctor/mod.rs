@@ -14,7 +14,7 @@ use judge::{Area, Verdict};
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ask every provider whether it takes its key (GET /v1/models, which costs nothing)
+    /// Ask every provider whether it takes its key (GET /v1/models, which costs nothing), and every checker about a word
     #[arg(long)]
     probe: bool,
     /// Monitoring URL of the NATS server, such as http://127.0.0.1:8222; tells how safely it stores
@@ -33,6 +33,9 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     findings.extend(nats::examine(&loaded, args.monitoring_url.as_deref()).await);
     findings.extend(upstream::clickhouse(&loaded).await);
     findings.extend(upstream::providers(&loaded, args.probe).await);
+    if args.probe {
+        findings.extend(upstream::checkers(&loaded).await);
+    }
     match cx.output.format() {
         // Sentences do not fit into columns.
         Format::Table => findings.iter().try_for_each(|finding| cx.output.text(&finding.to_string()))?,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tollgate_providers::{ApiKey, Ring};
+use tollgate_providers::{ApiKey, Caller, Question, Ring};
+use tollgate_types::guardrails::Side;
 use tollgate_usage::Schema;
 
 use super::judge::{self, Area, Finding};
@@ -84,6 +85,22 @@ pub(super) async fn providers(loaded: &Loaded, probe: bool) -> Vec<Finding> {
                 findings.push(Finding::fail(Area::Configuration, "providers.key", problem.to_string(), remedy));
             }
         }
+    }
+    findings
+}
+
+/// Whether every external checker answers.
+pub(super) async fn checkers(loaded: &Loaded) -> Vec<Finding> {
+    let (checkers, _) = match build::checkers(&loaded.config, &loaded.env) {
+        Ok(found) => found,
+        Err(problems) => return problems.iter().map(judge::no_checker).collect(),
+    };
+    let Ok(caller) = Caller::new(&build::caller(&loaded.config)) else { return Vec::new() };
+    let texts = ["hello".to_owned()];
+    let question = Question { side: Side::Request, team: "doctor", texts: &texts };
+    let mut findings = Vec::new();
+    for (name, checker) in &checkers {
+        findings.push(judge::checked(name, caller.check(checker, &question).await.map(|_| ())));
     }
     findings
 }

@@ -4,6 +4,7 @@ mod ask;
 mod list;
 
 use tollgate_client::WaitError;
+use tollgate_types::guardrails::Hit;
 use tollgate_types::{JobId, JobResult};
 
 use super::Cx;
@@ -124,7 +125,8 @@ fn facts(result: &JobResult, output: &Output) -> String {
         ("accepted", Some(facts.accepted_at.clone())),
         ("queued", Some(format!("{} ms", facts.queued_ms))),
         ("took", Some(format!("{} ms", facts.latency_ms))),
-        ("guardrails", (!facts.guardrails.is_empty()).then(|| facts.guardrails.join(", "))),
+        ("guardrails", (!facts.guardrails.is_empty()).then(|| fired(&facts.guardrails))),
+        ("risk", facts.risk.map(|risk| format!("{risk} of 100"))),
         ("warnings", (!facts.warnings.is_empty()).then(|| facts.warnings.join("; "))),
         ("answer", answer(result)),
     ];
@@ -134,6 +136,13 @@ fn facts(result: &JobResult, output: &Output) -> String {
         }
     }
     format!("{}{}", table.trim_fmt(), attempts(result, output))
+}
+
+/// The rules that fired, each with what followed.
+fn fired(hits: &[Hit]) -> String {
+    let one =
+        |hit: &Hit| format!("{} ({} of the {}, {} times)", hit.rule, hit.action.as_str(), hit.on.as_str(), hit.count);
+    hits.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn attempts(result: &JobResult, output: &Output) -> String {

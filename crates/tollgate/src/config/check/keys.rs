@@ -45,7 +45,7 @@ impl Checker<'_> {
         }
     }
 
-    fn key(&mut self, at: &str, key: &Key) {
+    pub(super) fn key(&mut self, at: &str, key: &Key) {
         let ways = [key.env.is_some(), key.file.is_some(), key.command.is_some()];
         if ways.into_iter().filter(|given| *given).count() != 1 {
             let reason = "a key comes from one place: { env = \"NAME\" }, { file = \"/path\" } or \

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tollgate_queue::directory::ClassWeights;
 use tollgate_types::budget::Then;
+use tollgate_types::guardrails::Policy;
 use tollgate_types::{Limits, Target, Usd, WhenSpent};
 
 /// One team.
@@ -32,6 +33,8 @@ pub struct Team {
     pub providers: Option<Vec<String>>,
     /// The regions that it may be served in, such as `eu`, which holds `eu-central-1` too; all if empty.
     pub regions: Option<Vec<String>>,
+    /// What its guardrails say over everybody's, as of `[guardrails]`; `{}` for nothing.
+    pub guardrails: Option<Policy>,
 }
 
 impl Team {
