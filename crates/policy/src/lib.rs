@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod budget;
+pub mod cache;
 pub mod catalogue;
 pub mod estimate;
 pub mod failure;

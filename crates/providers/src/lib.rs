@@ -40,4 +40,5 @@ pub use checker::{Checker, CheckerError, Opinion, Question, Speaks, Unanswered};
 pub use deployment::{Deployment, DeploymentError, Timeouts};
 pub use http::{Answer, Call, Called, Caller, CallerError, CallerOptions, OnDelta, Usage, install_crypto};
 pub use keys::{ApiKey, KeyError, KeySource, Reload, Ring};
+pub use stream::chunks_of_answer;
 pub use vendor::Vendor;

@@ -152,6 +152,57 @@ pub(crate) fn chunk_of_whole(body: &RawValue) -> Bytes {
     serde_json::to_vec(&whole).expect("values always serialise").into()
 }
 
+/// The most pieces that an answer is cut into, and the least that one has, in bytes.
+const PIECES_MAX: usize = 64;
+const PIECE_BYTES_MIN: usize = 32;
+
+/// A whole completion as the chunks of a stream: what each choice is, its text in pieces, and how it ended.
+pub fn chunks_of_answer(body: &RawValue) -> Vec<Bytes> {
+    let mut whole: Map<String, Value> = serde_json::from_slice(&chunk_of_whole(body)).unwrap_or_default();
+    let usage = whole.remove("usage").filter(|usage| !usage.is_null());
+    let choices = whole.remove("choices");
+    let Some(Value::Array(choices)) = choices else { return vec![json::to_bytes(&whole, 0)] };
+    let chunk = |choices: Vec<Value>| {
+        let mut chunk = whole.clone();
+        chunk.insert("choices".into(), choices.into());
+        chunk
+    };
+    let mut chunks = Vec::new();
+    for choice in &choices {
+        let part = |delta: Value, finish: &Value| {
+            let index = &choice["index"];
+            chunk(vec![serde_json::json!({ "index": index, "delta": delta, "finish_reason": finish })])
+        };
+        let mut head = choice["delta"].clone();
+        let text = head.get_mut("content").map(Value::take);
+        chunks.push(part(head, &Value::Null));
+        for piece in pieces(text.as_ref().and_then(Value::as_str).unwrap_or_default()) {
+            chunks.push(part(serde_json::json!({ "content": piece }), &Value::Null));
+        }
+        chunks.push(part(serde_json::json!({}), &choice["finish_reason"]));
+    }
+    if let Some(usage) = usage {
+        let mut last = chunk(Vec::new());
+        last.insert("usage".into(), usage);
+        chunks.push(last);
+    }
+    chunks.iter().map(|chunk| json::to_bytes(chunk, 0)).collect()
+}
+
+/// A text in pieces of about the same length.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let bytes = text.len().div_ceil(PIECES_MAX).max(PIECE_BYTES_MIN);
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let mut ends = bytes.min(text.len())..=text.len();
+        let end = ends.find(|&end| text.is_char_boundary(end)).expect("a text ends at a border");
+        let (piece, rest) = text.split_at(end);
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces
+}
+
 fn objects_of(list: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
     list.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }

@@ -129,7 +129,7 @@ pub(crate) enum Stored {
 
 #[derive(Deserialize)]
 struct PubAck {
-    #[allow(dead_code, reason = "its presence is what makes the answer an acknowledgement")]
+    /// Its presence is what makes the answer an acknowledgement.
     seq: u64,
 }
 
@@ -144,14 +144,26 @@ const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 pub(crate) async fn publish_expecting(
     client: &Client,
     subject: String,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     payload: Bytes,
     expected: u64,
 ) -> Result<Stored, ApiError> {
+    publish_numbered(client, subject, headers, payload, expected).await.map(|(stored, _)| stored)
+}
+
+/// The same, with the sequence that the message was stored under; 0 if it was not.
+pub(crate) async fn publish_numbered(
+    client: &Client,
+    subject: String,
+    mut headers: HeaderMap,
+    payload: Bytes,
+    expected: u64,
+) -> Result<(Stored, u64), ApiError> {
     headers.insert(EXPECTED, expected.to_string());
-    match acknowledged(client, subject, headers, payload).await {
-        Ok(()) => Ok(Stored::New),
-        Err(ApiError::Refused { code, .. }) if WRONG_LAST_SEQUENCE.contains(&code) => Ok(Stored::Taken),
+    let answer = raw(client, subject, Some(headers), payload).await?;
+    match read::<PubAck>(&answer.payload) {
+        Ok(PubAck { seq }) => Ok((Stored::New, seq)),
+        Err(ApiError::Refused { code, .. }) if WRONG_LAST_SEQUENCE.contains(&code) => Ok((Stored::Taken, 0)),
         Err(error) => Err(error),
     }
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_types::{JobId, UnixMillis, subjects};
 
+use crate::answers::Purge;
 use crate::connect::Connection;
 
 /// A job that was cancelled.
@@ -54,6 +55,22 @@ pub async fn announce_cancelled(connection: &Connection, team: &str, job: &JobId
 /// Why it could not be handed to the connection.
 pub async fn announce_left_alone(connection: &Connection, wish: &LeftAlone) -> Result<(), PublishError> {
     publish(connection, subjects::LEFT_ALONE.to_owned(), wish).await
+}
+
+/// Tells every worker to forget answers that it holds in memory.
+///
+/// # Errors
+/// Why it could not be handed to the connection.
+pub async fn announce_purged(connection: &Connection, purge: &Purge) -> Result<(), PublishError> {
+    publish(connection, subjects::CACHE_PURGED.to_owned(), purge).await
+}
+
+/// Listens for answers that are to be forgotten.
+///
+/// # Errors
+/// Why it could not subscribe.
+pub async fn purges(connection: &Connection) -> Result<Heard<Purge>, SubscribeError> {
+    listen(connection, subjects::CACHE_PURGED).await
 }
 
 /// Listens for cancelled jobs.

@@ -15,6 +15,10 @@
 //! | C8 | parked, not acked |
 //! | C9 | replied, not acked |
 //! | C10 | acked |
+//! | F1 | about to claim an answer that others may wait for |
+//! | F2 | claimed, or another job has it |
+//! | K1 | replied, about to keep the answer for others |
+//! | K2 | kept it, the claim is not given up |
 //! | L1 | about to swap an account's record |
 //! | L2 | swapped it |
 //! | S0 | a batch of results was read, no account is swapped |

@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use async_nats::jetstream::Context;
 use tokio::sync::watch;
-use tollgate_types::{Budget, Gate, LaneKey, Scope, subjects};
+use tollgate_types::{Budget, CacheRules, Gate, LaneKey, Scope, subjects};
 
 use crate::bucket::{Bucket, BucketError, Seen, Version};
 pub use access::Access;
@@ -123,6 +123,13 @@ impl Directory {
         }
     }
 
+    /// What a team's jobs get of the cache of answers.
+    pub fn cache_rules(&self, team: &str) -> CacheRules {
+        let known = self.known();
+        let everybody = &known.organisation.cache;
+        known.teams.get(team).map_or_else(|| everybody.clone(), |record| record.cache.over(everybody))
+    }
+
     /// Why a lane is paused, if it is: by itself, or with all lanes of its team.
     pub fn lane_pause(&self, lane: &LaneKey) -> Option<Arc<Pause>> {
         let known = self.known();
@@ -146,7 +153,7 @@ impl Directory {
     pub fn gate_pause(&self, gate: &Gate) -> Option<Arc<Pause>> {
         match gate {
             Gate::Model(digest) => self.known().pauses.get(&Paused::Model { digest: digest.clone() }).cloned(),
-            Gate::Due | Gate::Account(_) => None,
+            Gate::Due | Gate::Account(_) | Gate::Answer(_) => None,
         }
     }
 

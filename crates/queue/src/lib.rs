@@ -6,9 +6,12 @@
 //! create-only publish per job. [`bucket`] is what [`directory`], [`ledger`] and [`state`] are made of; [`office`] says
 //! who does what only one may do. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
 //!
+//! [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
+//!
 //! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
 //! `worker`.
 
+pub mod answers;
 mod api;
 pub mod bucket;
 pub mod clock;
@@ -20,6 +23,7 @@ pub mod dead;
 pub mod delivery;
 mod direct;
 pub mod directory;
+pub mod flights;
 pub mod in_flight;
 pub mod lanes;
 pub mod ledger;
@@ -35,12 +39,14 @@ pub mod state;
 pub mod streams;
 pub mod wait;
 
+pub use answers::Answers;
 pub use api::ApiError;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
 pub use crash::CrashPlan;
 pub use delivery::{Delivery, Leases, Settlement};
 pub use directory::{Directory, TeamRecord};
+pub use flights::Flights;
 pub use in_flight::InFlight;
 pub use lanes::{Backlog, LaneConfig, Lanes};
 pub use ledger::Records;

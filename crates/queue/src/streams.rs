@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context, kv};
+use tollgate_types::caching::TTL_MAX;
 use tollgate_types::subjects;
 
 /// What the operator decides about the streams. Sizes in bytes; zero or negative is refused, "unlimited" is spelled out
@@ -31,6 +32,8 @@ pub struct Limits {
     pub dead_bytes_max: i64,
     /// How long dead letters are kept.
     pub dead_age_max: Duration,
+    /// Most bytes of kept answers; the oldest make room.
+    pub cache_bytes_max: i64,
     /// How long the server itself recognises a message id; after it a resubmitted id is answered from the results.
     pub duplicate_window: Duration,
 }
@@ -49,6 +52,7 @@ impl Default for Limits {
             results_age_max: Duration::from_secs(7 * 24 * 3600),
             dead_bytes_max: GIB,
             dead_age_max: Duration::from_secs(90 * 24 * 3600),
+            cache_bytes_max: GIB,
             duplicate_window: DUPLICATE_WINDOW,
         }
     }
@@ -60,12 +64,18 @@ pub const LANES_MAX: i32 = 10_000;
 pub const AUDIT_AGE: Duration = Duration::from_secs(400 * 24 * 3600);
 /// The most bytes of the audit stream; a change is a few hundred.
 const AUDIT_BYTES_MAX: i64 = 256 << 20;
+/// The most kept answers; a million cost the server about 280 MB of memory.
+const CACHE_MAX: i64 = 1_000_000;
+/// The most claims at a time: far more than jobs can be in flight.
+const FLIGHTS_MAX: i64 = 200_000;
+/// Their bytes; a claim has some three hundred.
+const FLIGHTS_BYTES_MAX: i64 = 64 << 20;
 /// NATS' own default.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The streams as they should be.
 pub fn wanted(limits: &Limits) -> Vec<Config> {
-    vec![jobs(limits), results(limits), dead(limits), wait(limits), audit(limits)]
+    vec![jobs(limits), results(limits), dead(limits), wait(limits), audit(limits), cache(limits), flights(limits)]
 }
 
 fn base(limits: &Limits) -> Config {
@@ -164,6 +174,41 @@ fn audit(limits: &Limits) -> Config {
     }
 }
 
+fn cache(limits: &Limits) -> Config {
+    Config {
+        name: subjects::CACHE_STREAM.into(),
+        description: Some("kept answers, one for each request; nothing hangs on them".into()),
+        subjects: vec![subjects::CACHE.into()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages: CACHE_MAX,
+        max_messages_per_subject: 1,
+        max_bytes: limits.cache_bytes_max,
+        // Each message has its own time; no team may configure a longer one.
+        max_age: TTL_MAX,
+        max_consumers: 100,
+        allow_message_ttl: true,
+        ..base(limits)
+    }
+}
+
+fn flights(limits: &Limits) -> Config {
+    Config {
+        name: subjects::FLIGHTS_STREAM.into(),
+        description: Some("who fetches an answer that others wait for; each claim ends by itself".into()),
+        subjects: vec![subjects::FLIGHTS.into()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages: FLIGHTS_MAX,
+        max_messages_per_subject: 1,
+        max_bytes: FLIGHTS_BYTES_MAX,
+        max_age: Duration::ZERO,
+        max_consumers: 100,
+        allow_message_ttl: true,
+        ..base(limits)
+    }
+}
+
 /// How much may wait behind gates, as the stream's own metadata says it to everybody who parks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -214,7 +259,7 @@ pub struct Planned {
 pub enum Step {
     /// It does not exist.
     Create,
-    /// It has less than is wanted; in words.
+    /// It has less than is wanted, or is the stream of kept answers, which may be lowered; in words.
     Raise(Vec<String>),
     /// Something would become less, which is refused; in words. Nothing else would be changed on it either.
     Refuse(Vec<String>),
@@ -353,6 +398,7 @@ fn raised(current: Config, wanted: Config) -> Config {
         duplicate_window: wanted.duplicate_window,
         allow_direct: wanted.allow_direct,
         allow_message_schedules: wanted.allow_message_schedules,
+        allow_message_ttl: wanted.allow_message_ttl || current.allow_message_ttl,
         // Whatever else an operator forbids on his streams is his.
         deny_delete: wanted.deny_delete || current.deny_delete,
         deny_purge: wanted.deny_purge || current.deny_purge,
@@ -365,6 +411,8 @@ fn raised(current: Config, wanted: Config) -> Config {
 fn step(current: &Config, wanted: &Config) -> Step {
     let (raised, lowered) = difference(current, wanted);
     match (raised.is_empty(), lowered.is_empty()) {
+        // Nothing that counts is lost with kept answers.
+        (_, false) if wanted.name == subjects::CACHE_STREAM => Step::Raise([raised, lowered].concat()),
         (_, false) => Step::Refuse(lowered),
         (false, true) => Step::Raise(raised),
         (true, true) => Step::Keep,
@@ -411,6 +459,9 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
     compare("allow_direct", current.allow_direct, wanted.allow_direct);
     // Where producers write, it lets them publish into each other's lanes.
     compare("allow_msg_schedules", current.allow_message_schedules, wanted.allow_message_schedules);
+    // Without it kept answers and claims never end; once allowed, the server never takes it back.
+    let ttl = wanted.allow_message_ttl || current.allow_message_ttl;
+    compare("allow_msg_ttl", current.allow_message_ttl, ttl);
     compare("deny_delete", current.deny_delete, wanted.deny_delete || current.deny_delete);
     compare("deny_purge", current.deny_purge, wanted.deny_purge || current.deny_purge);
     for (name, is, wants) in [
@@ -496,6 +547,17 @@ mod tests {
         assert_eq!(step(&limits(6), &limits(5)), Step::Refuse(words(6, 5)));
         let raised = raised(limits(5), limits(6));
         assert_eq!(Room::read(&raised.metadata), Room { bytes: Limits::default().wait_bytes_max, messages: 6 });
+    }
+
+    #[test]
+    fn kept_answers_may_be_fewer_and_always_end() {
+        let of = |cache_bytes_max| wanted(&Limits { cache_bytes_max, ..Limits::default() }).remove(5);
+        assert_eq!(step(&of(6), &of(5)), Step::Raise(vec!["max_bytes 6 -> 5".into()]));
+        let for_ever = Config { allow_message_ttl: false, ..of(5) };
+        assert_eq!(step(&for_ever, &of(5)), Step::Raise(vec!["allow_msg_ttl false -> true".into()]));
+        let jobs = wanted(&Limits::default()).remove(0);
+        let allowed = Config { allow_message_ttl: true, ..jobs.clone() };
+        assert_eq!(step(&allowed, &jobs), Step::Keep, "the server never takes it back");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::queue_key::{Origin, QueueKey};
 use crate::streams::Room;
 pub use parked::{Parked, ParkedCopy, Until};
 use queues::Known;
-pub use queues::QueueCount;
+pub use queues::{ANSWER_UNUSED, QueueCount};
 
 /// How parking ended. After [`Kept::New`] and [`Kept::Already`] the delivery is to be acked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, config, dead, demo, dev, doctor, embedded_clickhouse, guardrails, init, job, ledger, models, queue,
-    reconcile, serve, sim_provider, submit, team, usage,
+    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, guardrails, init, job, ledger, models,
+    queue, reconcile, serve, sim_provider, submit, team, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -67,6 +67,8 @@ pub enum Command {
     Queue(queue::Args),
     /// Show, set and raise budgets
     Budget(budget::Args),
+    /// Show kept answers and what they saved, and forget them
+    Cache(cache::Args),
     /// Run a simulated LLM provider
     SimProvider(sim_provider::Args),
     /// Run the embedded ClickHouse; started by `dev`
@@ -119,6 +121,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Guardrails(args) => guardrails::run(&args, &cx).await,
         Command::Queue(args) => queue::run(&args, &cx).await,
         Command::Budget(args) => budget::run(&args, &cx).await,
+        Command::Cache(args) => cache::run(&args, &cx).await,
         Command::SimProvider(args) => sim_provider::run(args, &cx).await,
         Command::EmbeddedClickhouse(args) => embedded_clickhouse::run(args, &cx).await,
     }

@@ -89,6 +89,9 @@ pub struct UsageEvent {
     pub saved_nanousd: NanoUsd,
     /// `miss`, `hit` or `bypass`.
     pub cache: CacheUse,
+    /// Where a kept answer came from, on a hit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptFrom>,
     /// Whether deltas were asked for.
     #[serde(default)]
     pub stream: bool,
@@ -127,16 +130,31 @@ pub struct Hold {
     pub downgraded: Vec<AccountId>,
 }
 
+/// Where a kept answer came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptFrom {
+    /// The job that the provider was called for.
+    pub job: JobId,
+    /// The operator's name of the provider.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+    /// What that call used; this job used none of it.
+    pub tokens: Tokens,
+    /// When the answer was kept.
+    pub at: UnixMillis,
+}
+
 /// Where the answer came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheUse {
-    /// The provider was called.
+    /// No kept answer was used, and one would have been.
     #[default]
     Miss,
     /// A kept answer was used.
     Hit,
-    /// The job asked not to use the cache.
+    /// Neither the job nor its team's configuration let the cache be used.
     Bypass,
 }
 
@@ -408,6 +426,13 @@ mod tests {
             unknown_nanousd: NanoUsd(i64::MIN),
             saved_nanousd: NanoUsd(i64::MIN),
             cache: CacheUse::Bypass,
+            kept: Some(KeptFrom {
+                job: "j".repeat(128).parse().expect("a job id"),
+                provider: "p".repeat(64),
+                model: "m".repeat(128),
+                tokens: Tokens::default(),
+                at: UnixMillis(i64::MIN),
+            }),
             stream: true,
             guardrails: vec![hit; crate::guardrails::HITS_MAX],
             risk: 100,

@@ -40,6 +40,11 @@ pub const TRACESTATE: &str = "tracestate";
 /// A publish is refused unless this is the last sequence on its subject; `0` makes it create-only.
 pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 
+/// How long the server keeps a message, such as `3600s`.
+pub const TTL: &str = "Nats-TTL";
+/// On a kept answer: of what call it is, as JSON.
+pub const CACHED: &str = "Tollgate-Cached";
+
 /// The most bytes of the usage header: it must leave room in the message and stay cheap to read alone.
 pub const USAGE_MAX: usize = 16 * 1024;
 /// The most bytes of all headers of a job together; a job has no use for more.

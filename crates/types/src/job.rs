@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -101,6 +101,35 @@ pub struct Options {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(default)]
     pub tags: BTreeSet<String>,
+    /// Whether a kept answer may be used; what the team's configuration says if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheWish>,
+}
+
+/// What a job wants of the cache of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheWish {
+    /// A kept answer is welcome, and the answer may be kept.
+    Use,
+    /// No kept answer is used, none is kept, and no call is shared.
+    Bypass,
+    /// The provider is called, and its answer takes the place of the kept one.
+    Refresh,
+}
+
+impl CacheWish {
+    /// Every wish.
+    pub const ALL: [CacheWish; 3] = [CacheWish::Use, CacheWish::Bypass, CacheWish::Refresh];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheWish::Use => "use",
+            CacheWish::Bypass => "bypass",
+            CacheWish::Refresh => "refresh",
+        }
+    }
 }
 
 /// A deadline as the producer wrote it, and as a point in time.
@@ -255,7 +284,7 @@ fn from_strict(error: StrictError) -> Rejection {
 
 const LINE_FIELDS: &[&str] = &["custom_id", "method", "url", "body", "tollgate"];
 const OPTION_FIELDS: &[&str] =
-    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags"];
+    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags", "cache"];
 
 fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection> {
     line.only("", LINE_FIELDS)?;
@@ -312,6 +341,7 @@ fn decode_options(fields: &Fields<'_>) -> Result<Options, Rejection> {
         user: fields.optional_text(at, "user")?,
         labels: fields.get("labels").map(decode_labels).transpose()?.unwrap_or_default(),
         tags: fields.get("tags").map(decode_tags).transpose()?.unwrap_or_default(),
+        cache: decode_cache(fields)?,
     })
 }
 
@@ -337,6 +367,15 @@ fn decode_max_cost(raw: &RawValue) -> Result<Usd, Rejection> {
             Err(Rejection::new(ErrorCode::InvalidField, message))
         }
     }
+}
+
+fn decode_cache(fields: &Fields<'_>) -> Result<Option<CacheWish>, Rejection> {
+    let Some(word) = fields.optional_text("tollgate", "cache")? else { return Ok(None) };
+    let wish = CacheWish::ALL.into_iter().find(|wish| wish.as_str() == word);
+    wish.map(Some).ok_or_else(|| {
+        let message = "`tollgate.cache` must be \"use\", \"bypass\" or \"refresh\", or left out";
+        Rejection::new(ErrorCode::InvalidField, message)
+    })
 }
 
 fn decode_tags(raw: &RawValue) -> Result<BTreeSet<String>, Rejection> {

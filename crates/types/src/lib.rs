@@ -7,6 +7,7 @@
 //! Deliberately absent: any I/O, clock, randomness, and any decision. Those live in the layers above.
 
 pub mod budget;
+pub mod caching;
 pub mod code;
 pub mod delta;
 pub mod endpoint;
@@ -27,6 +28,7 @@ pub mod subjects;
 pub mod tokens;
 
 pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
+pub use caching::{CacheMode, CacheRules, SharedBy};
 pub use code::{ErrorCode, Status};
 pub use delta::{DeltaEvent, DeltaMessage};
 pub use endpoint::Endpoint;
@@ -34,7 +36,7 @@ pub use event::{AttemptOutcome, AttemptRecord, EventError, Hold, UsageEvent, Usa
 pub use failure::{Billed, Failure, FailureKind};
 pub use ids::{Class, Digest, JobId, LaneKey, Team};
 pub use instant::UnixMillis;
-pub use job::{JobSpec, Options, Rejection};
+pub use job::{CacheWish, JobSpec, Options, Rejection};
 pub use money::NanoUsd;
 pub use result::{JobResult, ResultFacts};
 pub use scope::{AccountId, Gate, Scope};

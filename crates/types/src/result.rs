@@ -85,6 +85,9 @@ pub struct ResultFacts {
     pub unknown_nanousd: NanoUsd,
     /// Where the answer came from.
     pub cache: CacheUse,
+    /// What the call cost that a kept answer came from.
+    #[serde(default)]
+    pub saved_nanousd: NanoUsd,
     /// The guardrail rules that fired.
     pub guardrails: Vec<Hit>,
     /// The risk that what fired on the request adds up to, 0 to 100; left out where nothing did.
@@ -139,6 +142,7 @@ impl ResultFacts {
     /// The facts that an event says, with the producer's warnings.
     pub fn from_event(event: &UsageEvent, warnings: Vec<String>) -> Self {
         let answered = event.attempts.iter().rev().find(|a| a.outcome == AttemptOutcome::Ok);
+        let kept = event.kept.as_ref();
         let known = !event.model_requested.is_empty();
         ResultFacts {
             version: crate::job::VERSION,
@@ -147,8 +151,8 @@ impl ResultFacts {
             status: event.status,
             model_requested: known.then(|| event.model_requested.clone()),
             downgraded_to: (!event.downgraded_to.is_empty()).then(|| event.downgraded_to.clone()),
-            model: answered.map(|a| a.model.clone()),
-            provider: answered.map(|a| a.provider.clone()),
+            model: answered.map(|a| &a.model).or(kept.map(|kept| &kept.model)).cloned(),
+            provider: answered.map(|a| &a.provider).or(kept.map(|kept| &kept.provider)).cloned(),
             cost_nanousd: event.cost(),
             tokens: event.tokens(),
             queued_ms: event.queued_ms,
@@ -157,6 +161,7 @@ impl ResultFacts {
             unknown_attempts: event.unknown_attempts,
             unknown_nanousd: event.unknown_nanousd,
             cache: event.cache,
+            saved_nanousd: event.saved_nanousd,
             guardrails: event.guardrails.clone(),
             risk: (event.risk > 0).then_some(event.risk),
             warnings,

@@ -175,12 +175,19 @@ pub enum Gate {
     Account(AccountId),
     /// A deployment that serves its model, by the digest of the model's name (`m-…`).
     Model(String),
+    /// The answer to the same request, which another job is fetching, by the short digest of its cache key (`c-…`).
+    Answer(String),
 }
 
 impl Gate {
     /// The gate of a model name.
     pub fn of_model(model: &str) -> Gate {
-        Gate::Model(Digest::of(&[b"model", model.as_bytes()]).short())
+        Gate::Model(Gate::digest_of_model(model))
+    }
+
+    /// The digest of a model's name, as gates and kept answers carry it.
+    pub fn digest_of_model(model: &str) -> String {
+        Digest::of(&[b"model", model.as_bytes()]).short()
     }
 
     /// The token in subjects and consumer names.
@@ -189,6 +196,7 @@ impl Gate {
             Gate::Due => "due".to_owned(),
             Gate::Account(id) => format!("a-{id}"),
             Gate::Model(digest) => format!("m-{digest}"),
+            Gate::Answer(digest) => format!("c-{digest}"),
         }
     }
 }
@@ -207,6 +215,7 @@ impl FromStr for Gate {
             None if text == "due" => Ok(Gate::Due),
             Some(("a", id)) => Ok(Gate::Account(id.parse()?)),
             Some(("m", digest)) => digest.parse::<AccountId>().map(|id| Gate::Model(id.0)),
+            Some(("c", digest)) => digest.parse::<AccountId>().map(|id| Gate::Answer(id.0)),
             _ => Err(format!("'{text}' is not a gate")),
         }
     }
@@ -241,10 +250,11 @@ mod tests {
     #[test]
     fn gates_are_read_back_from_their_tokens() {
         let account = "team:a".parse::<Scope>().unwrap().account();
-        for gate in [Gate::Due, Gate::Account(account), Gate::of_model("gpt-4o")] {
+        let answer = Gate::Answer(Digest::of(&[b"x"]).short());
+        for gate in [Gate::Due, Gate::Account(account), Gate::of_model("gpt-4o"), answer] {
             assert_eq!(gate.token().parse(), Ok(gate));
         }
-        for bad in ["", "later", "a-xyz", "m-", "x-0123456789abcdef"] {
+        for bad in ["", "later", "a-xyz", "m-", "c-xyz", "x-0123456789abcdef"] {
             assert!(bad.parse::<Gate>().is_err(), "{bad:?}");
         }
     }

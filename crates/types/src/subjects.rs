@@ -1,6 +1,6 @@
 //! Every stream, subject and bucket name. Teams hold permissions on these, so they do not change.
 
-use crate::ids::{JobId, LaneKey};
+use crate::ids::{Digest, JobId, LaneKey};
 use crate::scope::Gate;
 
 /// The stream of accepted jobs.
@@ -13,6 +13,10 @@ pub const DEAD_STREAM: &str = "TOLLGATE_DEAD";
 pub const WAIT_STREAM: &str = "TOLLGATE_WAIT";
 /// The append-only stream of what operators and rules changed.
 pub const AUDIT_STREAM: &str = "TOLLGATE_AUDIT";
+/// The stream of kept answers.
+pub const CACHE_STREAM: &str = "TOLLGATE_CACHE";
+/// The stream of claims: who is asking a provider for an answer that others wait for.
+pub const FLIGHTS_STREAM: &str = "TOLLGATE_FLIGHTS";
 /// The bucket of account and limit records.
 pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 /// The bucket of live configuration: teams, budgets, limits, pauses.
@@ -33,6 +37,10 @@ pub const DEAD: &str = "tollgate.dead.*.*";
 pub const WAIT: &str = "tollgate.wait.*.*.*.*";
 /// What the audit stream listens to: what kind of thing was changed, and its name.
 pub const AUDIT: &str = "tollgate.audit.*.*";
+/// What the stream of kept answers listens to: team, digest of the model's name, key.
+pub const CACHE: &str = "tollgate.cache.*.*.*";
+/// What the stream of claims listens to: the short digest of a key.
+pub const FLIGHTS: &str = "tollgate.flight.*";
 /// What answers are published on while they are written, not stored: team, job.
 pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
@@ -41,6 +49,8 @@ pub const ALERT: &str = "tollgate.alert.*.*";
 pub const CANCELLED: &str = "tollgate.control.cancelled";
 /// Where workers hear that a deployment asked to be left alone.
 pub const LEFT_ALONE: &str = "tollgate.control.left_alone";
+/// Where workers hear that kept answers are to be forgotten.
+pub const CACHE_PURGED: &str = "tollgate.control.cache_purged";
 /// What teams ask: team, question.
 pub const API: &str = "tollgate.api.*.*";
 
@@ -63,6 +73,16 @@ pub fn parse_wait(subject: &str) -> Option<(Gate, LaneKey, JobId)> {
     let [gate, class, team, job] = tokens[..] else { return None };
     let lane = LaneKey { class: class.to_owned(), team: team.to_owned() };
     Some((gate.parse().ok()?, lane, job.parse().ok()?))
+}
+
+/// The subject of a kept answer, by the digest of its model's name and its key.
+pub fn cached(team: &str, model: &str, key: &Digest) -> String {
+    format!("tollgate.cache.{team}.{model}.{key}")
+}
+
+/// The subject of the claim on an answer, by the short digest of its key.
+pub fn flight(digest: &str) -> String {
+    format!("tollgate.flight.{digest}")
 }
 
 /// The subject of an alert; the organisation's own alerts have `organisation` in the team's place.

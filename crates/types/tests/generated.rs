@@ -91,6 +91,8 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::EXTRA,
         subjects::DEAD,
         subjects::WAIT,
+        subjects::CACHE,
+        subjects::FLIGHTS,
         subjects::API,
         subjects::ALERT,
         subjects::DELTAS,
@@ -101,13 +103,28 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
     ours.sort();
     assert_eq!(addresses, ours);
 
-    let names = [headers::JOB_ID, headers::TRACEPARENT, headers::TRACESTATE, headers::USAGE, headers::DIGEST];
+    let names = [
+        headers::JOB_ID,
+        headers::TRACEPARENT,
+        headers::TRACESTATE,
+        headers::USAGE,
+        headers::DIGEST,
+        headers::CACHED,
+        headers::TTL,
+    ];
     let dead =
         [headers::DEAD_REASON, headers::DEAD_SUBJECT, headers::DEAD_JOB, headers::DEAD_MSG_ID, headers::DEAD_HEADERS];
     for header in names.iter().chain(&dead) {
         assert!(text.lines().any(|line| line.trim() == format!("{header}:")), "{header} is not described");
     }
-    for stream in [subjects::JOBS_STREAM, subjects::RESULTS_STREAM, subjects::DEAD_STREAM, subjects::WAIT_STREAM] {
+    for stream in [
+        subjects::JOBS_STREAM,
+        subjects::RESULTS_STREAM,
+        subjects::DEAD_STREAM,
+        subjects::WAIT_STREAM,
+        subjects::CACHE_STREAM,
+        subjects::FLIGHTS_STREAM,
+    ] {
         assert!(text.contains(stream), "{stream} is not named");
     }
 }

@@ -100,7 +100,7 @@ fn unknown_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
 /// What all rows of a record share; every count and sum is zero.
 fn blank(stamp: Stamp<'_>, event: &UsageEvent, kind: Kind, number: u16) -> Row {
     let record = Record::from(event.kind);
-    let last = event.attempts.last();
+    let (last, kept) = (event.attempts.last(), event.kept.as_ref());
     let of_last = |field: fn(&AttemptRecord) -> &String| last.map(field).cloned().unwrap_or_default();
     Row {
         event_id: event_id(event, record, kind, number),
@@ -123,7 +123,7 @@ fn blank(stamp: Stamp<'_>, event: &UsageEvent, kind: Kind, number: u16) -> Row {
         end_user: event.user.clone(),
         labels: event.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         model_requested: event.model_requested.clone(),
-        provider: of_last(|a| &a.provider),
+        provider: kept.map_or_else(|| of_last(|a| &a.provider), |kept| kept.provider.clone()),
         model: final_model(event).to_owned(),
         region: of_last(|a| &a.region),
         status: event.status.into(),
@@ -155,9 +155,10 @@ fn blank(stamp: Stamp<'_>, event: &UsageEvent, kind: Kind, number: u16) -> Row {
     }
 }
 
-/// The model that a job is counted under: the last one called, else the one asked for.
+/// The model that a job is counted under: the last one called, that of its kept answer, else the one asked for.
 pub(crate) fn final_model(event: &UsageEvent) -> &str {
-    event.attempts.last().map_or(&event.model_requested, |attempt| &attempt.model)
+    let called = event.attempts.last().map(|attempt| &attempt.model);
+    called.or(event.kept.as_ref().map(|kept| &kept.model)).unwrap_or(&event.model_requested)
 }
 
 /// A stable name of a row: a record that is stored twice makes the same rows twice, which shows.

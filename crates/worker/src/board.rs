@@ -112,8 +112,11 @@ impl Board {
             }
             let at = self.by_key.get(key).copied().unwrap_or_else(|| self.enter(key, doors, now));
             let lane = self.lane_mut(at);
-            let queue = lane.queue_of(gate);
+            let (queue, left) = lane.queue_of(gate);
             lane.queues[queue].counted(jobs);
+            if let Some(left) = left.filter(|left| self.gates.get(left).is_some_and(|asked| asked.now() == 0)) {
+                self.gates.remove(&left);
+            }
         }
         self.refresh(doors, now);
     }
@@ -446,7 +449,7 @@ impl Entrance {
     pub(crate) fn through_the_lane(&mut self) {
         self.lane = None;
         self.gate.take_if(|(gate, _)| match gate {
-            Gate::Due | Gate::Account(_) => true,
+            Gate::Due | Gate::Account(_) | Gate::Answer(_) => true,
             Gate::Model(_) => false,
         });
     }

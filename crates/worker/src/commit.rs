@@ -9,6 +9,7 @@ use tollgate_types::result::{JobError, Response};
 use tollgate_types::{AttemptRecord, ErrorCode, JobId, JobResult, NanoUsd, ResultFacts, Status, UsageEvent};
 
 use crate::answered;
+use crate::cache::Cached;
 use crate::context::Context;
 use crate::end::{End, Outcome};
 use crate::identify::Identity;
@@ -24,6 +25,15 @@ pub(crate) struct Paid {
     pub(crate) money: Option<Money>,
     pub(crate) downgraded_to: Option<String>,
     pub(crate) told: Told,
+    pub(crate) cached: Cached,
+}
+
+/// The result that is in the log.
+pub(crate) struct Committed {
+    /// Its line, which the producer gets.
+    pub(crate) line: Bytes,
+    /// Whether it is this run's, and an answer.
+    pub(crate) answered: bool,
 }
 
 /// What a run spent that does not end the job.
@@ -42,9 +52,9 @@ pub(crate) async fn commit(
     end: End,
     paid: Paid,
     cx: &Context,
-) -> Bytes {
+) -> Committed {
     let End { mut outcome, attempts } = end;
-    let Paid { mut unknown, mut money, downgraded_to, told } = paid;
+    let Paid { mut unknown, mut money, downgraded_to, told, cached } = paid;
     // A message whose id belongs to another request is answered under an id of its own.
     if matches!(outcome, Outcome::Refused(ErrorCode::Conflict, _)) {
         run.job = own_id(delivery, &run, cx);
@@ -52,6 +62,7 @@ pub(crate) async fn commit(
     let mut event = event(EventKind::Result, identity, &run, attempts, cx);
     event.downgraded_to = downgraded_to.unwrap_or_default();
     (event.guardrails, event.risk) = (told.hits, told.risk);
+    (event.cache, event.kept, event.saved_nanousd) = (cached.used, cached.kept.map(|kept| *kept), cached.saved);
     event.hold = money.as_ref().and_then(Money::record);
     // From the first publish on the record may be in the log, whatever we hear of it.
     money.iter_mut().for_each(Money::goes_into_a_record);
@@ -62,19 +73,21 @@ pub(crate) async fn commit(
         match cx.results.commit(&run.job, identity.digest, &event, line.clone()).await {
             Commit::Won => {
                 cx.meters.finished(&event);
-                return line;
+                return Committed { line, answered: event.status == Status::Succeeded };
             }
             Commit::TooLarge => {
                 let max = cx.connection.payload_bytes_max();
                 let message = format!("the answer does not fit a message of {max} bytes");
                 outcome = Outcome::Refused(ErrorCode::ResultTooLarge, message);
+                // It got nothing, so nothing was saved.
+                event.saved_nanousd = NanoUsd::ZERO;
             }
             Commit::Lost(existing) => {
                 if !book_beside(&mut event, &run, unknown, &existing, cx).await {
                     money.iter_mut().for_each(Money::is_in_no_record);
                 }
                 if existing.answers(&identity.digest) {
-                    return existing.payload;
+                    return Committed { line: existing.payload, answered: false };
                 }
                 outcome = answered::conflict(&run.job).outcome;
                 unknown = Unknown::default();
@@ -82,6 +95,7 @@ pub(crate) async fn commit(
                 (event.kind, event.job, event.attempts) = (EventKind::Result, run.job.clone(), Vec::new());
                 // What was held is in the record beside.
                 event.hold = None;
+                (event.cache, event.kept, event.saved_nanousd) = (CacheUse::Bypass, None, NanoUsd::ZERO);
             }
         }
     }
@@ -158,7 +172,8 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
         unknown_attempts: 0,
         unknown_nanousd: NanoUsd::ZERO,
         saved_nanousd: NanoUsd::ZERO,
-        cache: CacheUse::Miss,
+        cache: CacheUse::Bypass,
+        kept: None,
         stream: named.stream,
         guardrails: Vec::new(),
         risk: 0,

@@ -36,6 +36,8 @@ pub struct Config {
     pub pool: Pool,
     /// How long a block of money or of permits is leased; a dead worker's is back after it and a few seconds.
     pub lease: Duration,
+    /// The most bytes of kept answers that are held in memory beside the stream of them.
+    pub cache_memory_bytes_max: u64,
     /// What prompts may name for a provider to fetch.
     pub reach: Reach,
     /// Where the process dies on purpose; empty outside of tests.
@@ -71,6 +73,7 @@ impl Default for Config {
             drain: Duration::from_secs(120),
             pool: Pool::default(),
             lease: crate::ledger::LEASE,
+            cache_memory_bytes_max: 64 << 20,
             reach: Reach::Public,
             crash: CrashPlan::default(),
         }

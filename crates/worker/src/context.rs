@@ -11,8 +11,10 @@ use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
 use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
+use crate::cache::Cache;
 use crate::config::{Config, Parts};
 use crate::fleet::Fleet;
+use crate::flight::Claims;
 use crate::gates::Gates;
 use crate::guards::Guards;
 use crate::ledger::{self, Ledger};
@@ -42,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) gates: Gates,
     /// The teams' guardrails.
     pub(crate) guards: Guards,
+    pub(crate) cache: Cache,
+    pub(crate) claims: Claims,
     /// How long answers are expected to be.
     pub(crate) estimates: Mutex<OutputEstimates>,
     /// What runs here, to be cancelled.
@@ -85,8 +89,11 @@ impl Context {
             routes: routes.clone(),
             pool: config.pool.clone(),
             parked: Default::default(),
+            aloft: Default::default(),
         };
         Context {
+            cache: Cache::new(&parts.connection, config.cache_memory_bytes_max),
+            claims: Claims::new(&parts.connection),
             in_flight: InFlight::new(parts.state.clone(), parts.clock.clone(), &config.name, &process),
             meters: Meters::new(&routes),
             estimates: Mutex::new(OutputEstimates::new(ANSWER_TOKENS.min(config.output_tokens_default))),

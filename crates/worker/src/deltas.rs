@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tollgate_guard::{Sieve, Sifted};
-use tollgate_providers::{Call, Called};
+use tollgate_providers::{Call, Called, chunks_of_answer};
 use tollgate_types::job::VERSION;
 use tollgate_types::{DeltaEvent, DeltaMessage, Endpoint, JobSpec, subjects};
 
 use crate::context::Context;
+use crate::end::{End, Outcome};
 use crate::routes::Priced;
 use crate::run::Run;
 use crate::screen::{Passed, WholeFirst};
@@ -103,6 +104,30 @@ async fn publish(mut waiting: mpsc::Receiver<(u64, Bytes)>, attempt: u32, run: &
         let delta = DeltaMessage { chunk: Some(chunk), ..message(run, attempt, seq, DeltaEvent::Delta) };
         heard = send(run, &delta, cx).await;
     }
+}
+
+/// Publishes the answer of a job whose guardrails let nothing leave before they had seen all of it.
+pub(crate) async fn withheld(end: &End, passed: &Passed<'_>, run: &Run, cx: &Context) {
+    if passed.sieve().is_err() {
+        replay(end, &passed.job, run, cx).await;
+    }
+}
+
+/// Publishes an answer that is there, in pieces as if it were written now, if the job wants that and has one.
+pub(crate) async fn replay(end: &End, job: &JobSpec, run: &Run, cx: &Context) {
+    let Outcome::Answered(answer, _) = &end.outcome else { return };
+    let body = &answer.body;
+    if !are_wanted(job) {
+        return;
+    }
+    let (pieces, waiting) = mpsc::channel(WAITING_MAX);
+    let sending = async move {
+        for (chunk, seq) in chunks_of_answer(body).into_iter().zip(1..) {
+            // Whoever publishes ends when the connection takes nothing any more, not before.
+            let _ = pieces.send((seq, chunk)).await;
+        }
+    };
+    tokio::join!(sending, publish(waiting, 1, run, cx));
 }
 
 /// Says that a job has its result, to those who read along.

@@ -301,6 +301,7 @@ impl Dispatcher {
         // Money and permits that nobody needs any more, before their leases would end.
         self.cx.ledger.leave().await;
         self.cx.limiter.leave().await;
+        self.cx.claims.give_up_dropped().await;
         tracing::info!("drained");
         Ok(())
     }

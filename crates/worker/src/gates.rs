@@ -60,7 +60,13 @@ pub(crate) struct Gates {
     pub(crate) pool: Pool,
     /// Where jobs are parked, as far as is known.
     pub(crate) parked: RwLock<HashSet<(Gate, LaneKey)>>,
+    /// Which answers another job is fetching, of those that parked jobs wait for, by the short digest of their key.
+    pub(crate) aloft: RwLock<HashSet<String>>,
 }
+
+/// The most answers that jobs wait for at a time: each such gate is a consumer, and counting them all takes the server
+/// eight milliseconds. Beyond it jobs call for themselves.
+const ANSWERS_MAX: usize = 256;
 
 /// Why a lane or a job does not run, for `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +98,34 @@ impl Gates {
 
     /// A job was parked since the last count.
     pub(crate) fn parked_one(&self, gate: Gate, lane: LaneKey) {
+        if let Gate::Answer(digest) = &gate {
+            // Seen claimed just now; the next count looks again.
+            self.aloft.write().expect("no holder panics").insert(digest.clone());
+        }
         self.parked.write().expect("no holder panics").insert((gate, lane));
+    }
+
+    /// Takes in which answers are being fetched.
+    pub(crate) fn counted_aloft(&self, aloft: HashSet<String>) {
+        *self.aloft.write().expect("no holder panics") = aloft;
+    }
+
+    /// Whether one more job may wait for the answer of this gate.
+    pub(crate) fn may_wait_for(&self, gate: &Gate) -> bool {
+        let parked = self.parked.read().expect("no holder panics");
+        let mut answers: HashSet<&Gate> = HashSet::new();
+        for (of, _) in parked.iter() {
+            match of {
+                Gate::Answer(_) if of == gate => return true,
+                Gate::Answer(_) => drop(answers.insert(of)),
+                Gate::Due | Gate::Account(_) | Gate::Model(_) => {}
+            }
+        }
+        answers.len() < ANSWERS_MAX
+    }
+
+    fn is_aloft(&self, digest: &str) -> bool {
+        self.aloft.read().expect("no holder panics").contains(digest)
     }
 
     /// What keeps each deployment of a model from taking calls, in words.
@@ -150,6 +183,10 @@ impl Gates {
         }
         let reason = match gate {
             Gate::Due => return None,
+            Gate::Answer(_) => {
+                let message = "an identical job is being answered; this one gets the same answer".to_owned();
+                Reason { gate: "answer", message }
+            }
             Gate::Account(id) if self.ledger.allowance(id) == Allowance::Closed => {
                 Reason { gate: "budget", message: self.ledger.why_closed(id) }
             }
@@ -193,6 +230,8 @@ impl Doors for Gates {
     fn gate(&self, gate: &Gate) -> Allowance {
         match gate {
             Gate::Due => Allowance::Free,
+            Gate::Answer(digest) if self.is_aloft(digest) => Allowance::Closed,
+            Gate::Answer(_) => Allowance::Free,
             Gate::Account(id) => self.ledger.allowance(id).and(self.limiter.allowance_of_account(id)),
             Gate::Model(digest) => match self.directory.gate_pause(gate) {
                 Some(_) => Allowance::Closed,

@@ -11,6 +11,7 @@
 mod admit;
 mod answered;
 mod board;
+mod cache;
 mod call;
 mod commit;
 mod config;
@@ -21,6 +22,7 @@ mod desk;
 mod dispatch;
 mod end;
 mod fleet;
+mod flight;
 mod found;
 mod gates;
 mod guards;

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
-//!         → admit (team, deadline, its time, reply) → route → screen the prompt → hold (money, permits; a cheaper model)
-//!         → suspect? → call (again, elsewhere, another model; deltas while it is written) → screen the answer
-//!         → commit result with usage → reply → ack
+//!         → admit (team, deadline, its time, reply) → route → screen the prompt → cache? → hold (money, permits; a cheaper
+//!           model) → board → suspect? → call (again, elsewhere, another model; deltas while it is written) → screen the
+//!           answer → commit result with usage
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
+//!         → reply → keep the answer for others, let those come back who wait for it → ack
 //! ```
 //!
 //! A crash at any arrow is repaired by redelivery: a job with a committed result only replays its tail (reply, ack); a
@@ -13,24 +14,29 @@
 //! that a dead worker held comes back with its lease ([`crate::ledger`]).
 
 use tollgate_policy::order::Cost;
+use tollgate_queue::answers::KeptAnswer;
 use tollgate_queue::{Delivery, Kept, Settlement};
-use tollgate_types::Gate;
 use tracing::Instrument;
 
 use crate::answered::Answered;
 use crate::board::Entrance;
+use crate::cache::{Cached, Looked};
 use crate::call::Came;
 use crate::context::Context;
 use crate::end::End;
+use crate::flight::{Boarding, Landing};
 use crate::hold::Decision;
 use crate::identify::Identity;
 use crate::ledger::Money;
 use crate::notes::Notes;
 use crate::park::Parking;
+use crate::route::Route;
 use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
-use crate::screen::Told;
-use crate::{admit, answered, call, commit, deltas, hold, identify, park, reply, route, screen, suspect};
+use crate::screen::{Passed, Told};
+use crate::{
+    admit, answered, cache, call, commit, deltas, flight, hold, identify, park, reply, route, screen, suspect,
+};
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +172,12 @@ struct Work {
     slot: suspect::Slot,
     money: Option<Money>,
     downgraded_to: Option<String>,
+    /// What the records say of the guardrails.
     told: Told,
+    /// What the records say of the cache.
+    cached: Cached,
+    /// What is left to do for others who want the same answer.
+    landing: Landing,
 }
 
 impl Work {
@@ -177,8 +188,55 @@ impl Work {
 
     /// An end at which this run paid nothing; earlier deliveries may have.
     fn unpaid(end: End, unknown: Unknown) -> Work {
-        Work { end, unknown, slot: None, money: None, downgraded_to: None, told: Told::default() }
+        let (cached, landing) = (Cached::bypassed(), Landing::default());
+        Work { end, unknown, slot: None, money: None, downgraded_to: None, told: Told::default(), cached, landing }
     }
+
+    /// An answer that was given before. It needs no money, no permit and no provider; the guardrails of now hold for it.
+    async fn hit(answer: KeptAnswer, mut screened: Passed<'_>, run: &Run, unknown: Unknown, cx: &Context) -> Work {
+        let (end, cached) = cache::play(answer);
+        let (end, _) = screened.answer(end, run, cx).await;
+        deltas::replay(&end, &screened.job, run, cx).await;
+        Work { cached: cached.of(&end), ..Work::unpaid(end, unknown).telling(screened.told) }
+    }
+
+    /// The same, with what the records say of the guardrails.
+    fn telling(self, told: Told) -> Work {
+        Work { told, ..self }
+    }
+}
+
+/// Whether it may run now, as what, and where: the job as its guardrails let it go on, with its way; or its end, or until
+/// when it waits.
+async fn ready<'a>(
+    delivery: &Delivery,
+    identity: &'a Identity,
+    run: &Run,
+    cx: &Context,
+) -> Result<(Passed<'a>, Route), Box<Done>> {
+    let job = match &identity.spec {
+        Ok(job) => job,
+        Err(rejection) => return Err(Done::Work(Work::only(rejection.clone().into())).into()),
+    };
+    admit::admit(job, run, cx).map_err(|end| Done::Work(Work::only(end)))?;
+    if let Some(at) = admit::its_time(job, delivery, cx) {
+        return Err(Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default()).into());
+    }
+    let route = route::route(job, &run.team, cx).map_err(|end| Done::Work(Work::only(end)))?;
+    let unpaid = |(end, told): (End, Told)| Done::Work(Work::unpaid(end, callable(&route)).telling(told));
+    let screened = screen::request(job, run, cx).await.map_err(unpaid)?;
+    // What it can cost goes by what leaves.
+    let route = match screened.changed() {
+        true => {
+            route::route(&screened.job, &run.team, cx).map_err(|end| Done::Work(Work::unpaid(end, callable(&route))))?
+        }
+        false => route,
+    };
+    Ok((screened, route))
+}
+
+fn callable(route: &Route) -> Unknown {
+    Unknown { callable: true, bound: route.bound, journaled: false }
 }
 
 /// Everything between "it has no result" and "this is its end", or "it must wait".
@@ -189,51 +247,44 @@ async fn work(
     (entrance, notes, cancelled): (Entrance, &mut Notes, &Cancelled),
     cx: &Context,
 ) -> Done {
-    let job = match &identity.spec {
-        Ok(job) => job,
-        Err(rejection) => return Done::Work(Work::only(rejection.clone().into())),
+    let (mut screened, route) = match ready(delivery, identity, run, cx).await {
+        Ok(ready) => ready,
+        Err(done) => return *done,
     };
-    if let Err(end) = admit::admit(job, run, cx) {
-        return Done::Work(Work::only(end));
-    }
-    if let Some(at) = admit::its_time(job, delivery, cx) {
-        return Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default());
-    }
-    let route = match route::route(job, &run.team, cx) {
-        Ok(route) => route,
-        Err(end) => return Done::Work(Work::only(end)),
+    let mut unknown = callable(&route);
+    // Before money, permits and pauses: a kept answer needs none of them, and who waits for one should hold none.
+    let ticket = match cache::look(&screened.job, run, cx).await {
+        Looked::Go(ticket) => ticket,
+        Looked::Hit(answer) => return Done::Work(Work::hit(*answer, screened, run, unknown, cx).await),
+        Looked::Wait(parking) => return Done::Park(parking, commit::Spent::default()),
     };
-    let paused = park::behind_a_pause(&job.request.model, cx);
-    if let Some(parking) = paused.or_else(|| park::behind_others(Gate::of_model(&job.request.model), delivery, cx)) {
+    let cached = ticket.cached();
+    if let Some(parking) = park::behind_its_model(&screened.job.request.model, delivery, cx) {
         return Done::Park(parking, commit::Spent::default());
     }
-    let mut unknown = Unknown { callable: true, bound: route.bound, journaled: false };
-    if admit::expired(job, cx) {
-        return Done::Work(Work::unpaid(admit::expiry(job), unknown));
+    if admit::expired(&screened.job, cx) {
+        return Done::Work(Work::unpaid(admit::expiry(&screened.job), unknown).telling(screened.told));
     }
-    let mut screened = match screen::request(job, run, cx).await {
-        Ok(screened) => screened,
-        Err((end, told)) => return Done::Work(Work { told, ..Work::unpaid(end, unknown) }),
-    };
-    let route = match screened.changed().then(|| route::route(&screened.job, &run.team, cx)) {
-        None => route,
-        Some(Ok(route)) => route,
-        Some(Err(end)) => return Done::Work(Work { told: screened.told, ..Work::unpaid(end, unknown) }),
-    };
     let mut held = match hold::hold(&screened.job, identity.key(), (delivery, run), route, cx).await {
         Decision::Go(held) => *held,
         Decision::Park(parking) => return Done::Park(parking, commit::Spent::default()),
-        Decision::End(end) => return Done::Work(Work { told: screened.told, ..Work::unpaid(end, unknown) }),
+        Decision::End(end) => return Done::Work(Work::unpaid(end, unknown).telling(screened.told)),
     };
     // What the lane's door counts knows of it now: others may be asked for.
     held.entrance = entrance;
     held.entrance.through_the_lane();
     notes.expected(held.expected.cost());
+    // With money and permits in hand: a job that claims and then waits for them would make all others wait.
+    let flight = match flight::board(ticket, run, cx).await {
+        Boarding::Go(flight) => flight,
+        Boarding::Hit(answer) => return Done::Work(Work::hit(*answer, screened, run, unknown, cx).await),
+        Boarding::Wait(parking) => return Done::Park(parking, commit::Spent::default()),
+    };
 
     // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.
     let slot = match suspect::guard(run, cx).await {
         Ok(slot) => slot,
-        Err(end) => return Done::Work(Work::unpaid(end, unknown)),
+        Err(end) => return Done::Work(Work::unpaid(end, unknown).telling(screened.told)),
     };
 
     // A first delivery that dies is counted by the next; a later one counts itself before it pays.
@@ -246,16 +297,21 @@ async fn work(
     let came = call::call(delivery, &screened, run, &mut held, cancelled, cx).await;
     cx.config.crash.point("C5");
     notes.used(came.attempts());
+    let mut landing = flight.land(&came, run, &held, cx);
     let hold::Held { money, downgraded_to, passes, .. } = held;
     let tokens = came.attempts().iter().map(|attempt| attempt.tokens.total()).sum();
     passes.into_iter().for_each(|pass| pass.used(tokens));
     match came {
         Came::End(end) => {
-            let (end, _) = screened.answer(end, run, cx).await;
-            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told: screened.told })
+            let (end, screened_body) = screened.answer(end, run, cx).await;
+            landing.keeps(screened_body);
+            deltas::withheld(&end, &screened, run, cx).await;
+            let told = screened.told;
+            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told, cached, landing })
         }
         Came::Park(parking, attempts) => {
             suspect::survived(slot, &run.team, &run.job, cx).await;
+            landing.end(false, cx).await;
             Done::Park(parking, commit::Spent { attempts, unknown, money: Some(money) })
         }
     }
@@ -266,21 +322,23 @@ async fn finish(
     delivery: &Delivery,
     identity: &Identity,
     run: Run,
-    Work { end, unknown, slot, money, downgraded_to, told }: Work,
+    Work { end, unknown, slot, money, downgraded_to, told, cached, landing }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
     let read_along = identity.spec.as_ref().is_ok_and(deltas::are_wanted).then(|| run.clone());
-    let paid = commit::Paid { unknown, money, downgraded_to, told };
+    let paid = commit::Paid { unknown, money, downgraded_to, told, cached };
     let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
     cx.config.crash.point("C6");
     suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;
-    reply::send(identity.reply_to(&delivery.lane.team), committed, cx).await;
+    reply::send(identity.reply_to(&delivery.lane.team), committed.line, cx).await;
     if let Some(run) = read_along {
         deltas::end(&run, cx).await;
     }
+    // After the reply: nobody waits for others' sake.
+    landing.end(committed.answered, cx).await;
     cx.config.crash.point("C9");
     Ok(())
 }

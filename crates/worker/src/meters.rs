@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use metrics::{Counter, Histogram, counter, histogram};
+use tollgate_types::event::CacheUse;
 use tollgate_types::{AttemptOutcome, Class, Status, UsageEvent};
 
 use crate::routes::Routes;
@@ -13,6 +14,20 @@ pub(crate) struct Meters {
     queued: HashMap<&'static str, Histogram>,
     cost: Counter,
     attempts: HashMap<String, HashMap<AttemptOutcome, (Counter, Histogram)>>,
+}
+
+/// Counts what the cache did for a job. Most jobs have nothing to do with it, so these are made when they are needed.
+fn cached(event: &UsageEvent) {
+    let counter = |name: &'static str| counter!(name, "team" => event.team.clone());
+    match event.cache {
+        CacheUse::Hit => {
+            counter("tollgate_cache_hits_total").increment(1);
+            let saved = u64::try_from(event.saved_nanousd.0).unwrap_or(0);
+            counter("tollgate_cache_saved_nanousd_total").increment(saved);
+        }
+        CacheUse::Miss => counter("tollgate_cache_misses_total").increment(1),
+        CacheUse::Bypass => {}
+    }
 }
 
 /// The class of a lane that has none.
@@ -59,6 +74,7 @@ impl Meters {
                 [("rule", hit.rule.clone()), ("on", hit.on.as_str().into()), ("action", hit.action.as_str().into())];
             counter!("tollgate_guardrail_hits_total", &labels).increment(u64::from(hit.count));
         }
+        cached(event);
         for attempt in &event.attempts {
             let meters = self.attempts.get(&attempt.provider).and_then(|of_provider| of_provider.get(&attempt.outcome));
             if let Some((calls, seconds)) = meters {

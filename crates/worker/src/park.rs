@@ -47,6 +47,11 @@ pub(crate) fn behind_a_pause(model: &str, cx: &Context) -> Option<Parking> {
     Some(Parking { until: Until::Gate(Gate::of_model(model)), why })
 }
 
+/// The wait of a job whose model is paused, or waited for by others of its lane already.
+pub(crate) fn behind_its_model(model: &str, delivery: &Delivery, cx: &Context) -> Option<Parking> {
+    behind_a_pause(model, cx).or_else(|| behind_others(Gate::of_model(model), delivery, cx))
+}
+
 /// The wait of a job behind others of its lane that wait at a gate already; `None` if it comes from there, or if none
 /// wait.
 pub(crate) fn behind_others(gate: Gate, delivery: &Delivery, cx: &Context) -> Option<Parking> {

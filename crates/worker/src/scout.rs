@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::office::{Left, Office, Term};
 use tollgate_queue::scan::Waiting as Stored;
+use tollgate_queue::wait::ANSWER_UNUSED;
 use tollgate_queue::{ApiError, Origin, QueueKey, Scan};
 use tollgate_types::{ErrorCode, JobSpec, UnixMillis};
 
@@ -49,6 +50,8 @@ const ENDED_AT_ONCE: usize = 2_000;
 const ENDING: usize = 32;
 /// How long the office may take to be given up at an orderly end; else others take it after their patience.
 const RELEASE: Duration = Duration::from_secs(1);
+/// How often the consumers of answers that nobody waits for any more are dropped.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// Where a job with a deadline waits, in the order of the deadlines.
 type Deadline = (UnixMillis, Origin, u64);
@@ -89,7 +92,7 @@ impl Scout {
 async fn look_around(term: &mut Term, stop: &CancellationToken, cx: &Context) -> Left {
     let mut seen = Seen::default();
     let mut scan: Option<Scan> = None;
-    let (mut touched, mut counted) = (Instant::now(), Instant::now());
+    let (mut touched, mut counted, mut tidied) = (Instant::now(), Instant::now(), Instant::now());
     loop {
         // A commit that is tried until the server answers must not keep a worker from its end.
         let more = tokio::select! {
@@ -97,6 +100,10 @@ async fn look_around(term: &mut Term, stop: &CancellationToken, cx: &Context) ->
             () = stop.cancelled() => return Left::Stopped,
             more = go_around(&mut scan, &mut seen, &mut counted, cx) => more,
         };
+        if tidied.elapsed() >= TIDY_EVERY {
+            tidied = Instant::now();
+            tidy(cx).await;
+        }
         if touched.elapsed() >= LEASE / 3 {
             if let Err(left) = term.touch(stop).await {
                 return left;
@@ -109,6 +116,15 @@ async fn look_around(term: &mut Term, stop: &CancellationToken, cx: &Context) ->
                 () = sleep(LOOK) => {}
             }
         }
+    }
+}
+
+/// Drops what the server keeps for answers that nobody waits for any more. What is left is dropped the next time.
+async fn tidy(cx: &Context) {
+    match timeout(RELEASE, cx.wait.drop_unused_answers(ANSWER_UNUSED)).await {
+        Ok(Ok(dropped)) => tracing::debug!(dropped, "consumers of answers dropped"),
+        Ok(Err(error)) => tracing::debug!(%error, "consumers of answers not dropped"),
+        Err(_) => tracing::debug!("consumers of answers not all dropped in time"),
     }
 }
 

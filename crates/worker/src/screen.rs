@@ -70,12 +70,6 @@ pub(crate) async fn request<'a>(job: &'a JobSpec, run: &Run, cx: &Context) -> Re
     Ok(Passed { job, guard: Some(guard), vault, told })
 }
 
-/// An answer that passed.
-pub(crate) struct Clean {
-    /// With placeholders, as it may be kept for other jobs.
-    pub(crate) kept: Box<RawValue>,
-}
-
 impl<'a> Passed<'a> {
     fn untouched(job: &'a JobSpec) -> Passed<'a> {
         Passed { job: Cow::Borrowed(job), guard: None, vault: Vault::default(), told: Told::default() }
@@ -95,15 +89,13 @@ impl<'a> Passed<'a> {
         Ok((guard.looks_at_answers() || !self.vault.is_empty()).then(|| guard.sieve(&self.vault)))
     }
 
-    /// Screens the answer of a call, if it came to one, and puts back what was redacted in the prompt.
+    /// Screens the answer of a call, if it came to one, and puts back what was redacted in the prompt. Returns the end, and
+    /// the answer's body as it is fit for others, with placeholders, if screening changed it.
     ///
     /// What is blocked was paid for: the attempts stay.
-    pub(crate) async fn answer(&mut self, end: End, run: &Run, cx: &Context) -> (End, Option<Clean>) {
+    pub(crate) async fn answer(&mut self, end: End, run: &Run, cx: &Context) -> (End, Option<Box<RawValue>>) {
+        let Some(guard) = self.guard.clone() else { return (end, None) };
         let End { outcome: Outcome::Answered(answer, request_id), attempts } = end else { return (end, None) };
-        let Some(guard) = self.guard.clone() else {
-            let kept = answer.body.clone();
-            return (End { outcome: Outcome::Answered(answer, request_id), attempts }, Some(Clean { kept }));
-        };
         let vault = std::mem::take(&mut self.vault);
         let told = std::mem::take(&mut self.told);
         let mut screening = Screening { side: Side::Answer, guard, vault, told };
@@ -114,16 +106,15 @@ impl<'a> Passed<'a> {
             Ok(body) => body,
             Err(refused) => return (End { attempts, ..refused }, None),
         };
-        let kept = match body {
-            None => answer.body.clone(),
-            Some(body) => match raw(body.into()) {
-                Some(raw) => raw,
-                None => return (End { attempts, ..unusable() }, None),
-            },
+        let kept = match body.map(|body| raw(body.into())) {
+            None => None,
+            Some(Some(body)) => Some(body),
+            Some(None) => return (End { attempts, ..unusable() }, None),
         };
-        let restored = guard.restore(kept.get().as_bytes(), &self.vault).and_then(raw);
-        let answer = Answer { body: restored.unwrap_or_else(|| kept.clone()), ..*answer };
-        (End { outcome: Outcome::Answered(Box::new(answer), request_id), attempts }, Some(Clean { kept }))
+        let seen = kept.as_ref().unwrap_or(&answer.body);
+        let restored = guard.restore(seen.get().as_bytes(), &self.vault).and_then(raw);
+        let body = restored.or_else(|| kept.clone()).unwrap_or_else(|| answer.body.clone());
+        (End { outcome: Outcome::Answered(Box::new(Answer { body, ..*answer }), request_id), attempts }, kept)
     }
 }
 

@@ -69,6 +69,7 @@ impl Worker {
         let ack_wait = cx.config.lanes.ack_wait;
         let (keeper, connection, directory) = (leases.clone(), cx.connection.clone(), cx.directory.clone());
         let (ledger, limiter, fleet) = (cx.ledger.clone(), cx.limiter.clone(), cx.fleet.clone());
+        let (cache, keeper_of_claims) = (cx.clone(), cx.clone());
         let (desk, scout) = (Desk::new(cx.clone()), Scout::new(cx.clone()));
         let dispatcher = Dispatcher::new(cx, intake, leases, status);
         let working = async { tokio::join!(dispatcher.run(stop.clone()), scout.run(stop.clone())).0 };
@@ -80,6 +81,8 @@ impl Worker {
             () = ledger.clone().follow() => unreachable!("accounts are followed for ever"),
             () = ledger.keep() => unreachable!("blocks are kept for ever"),
             () = limiter.keep() => unreachable!("permits are kept for ever"),
+            () = cache.cache.follow() => unreachable!("purges are followed for ever"),
+            () = keeper_of_claims.claims.keep() => unreachable!("claims are kept for ever"),
             () = fleet.keep(&connection) => unreachable!("the fleet is kept for ever"),
             () = desk.answer() => unreachable!("questions are answered for ever"),
         }

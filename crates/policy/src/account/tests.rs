@@ -58,6 +58,7 @@ pub(super) fn event(cost: i64, hold: Option<Hold>) -> UsageEvent {
         unknown_nanousd: NanoUsd::ZERO,
         saved_nanousd: NanoUsd::ZERO,
         cache: CacheUse::Miss,
+        kept: None,
         stream: false,
         guardrails: vec![],
         risk: 0,

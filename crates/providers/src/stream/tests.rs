@@ -30,6 +30,31 @@ fn a_whole_answer_is_one_chunk() {
     assert_eq!(chunk, expected);
 }
 
+#[test]
+fn an_answer_in_pieces_says_what_the_whole_says() {
+    for text in ["", "a", &"é😀 word ".repeat(700)] {
+        let whole = json!({ "id": "i", "object": "chat.completion", "model": "m", "choices": [
+            { "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" },
+            { "index": 1, "message": { "content": null, "tool_calls": [{ "id": "x" }] }, "finish_reason": "tool_calls" },
+        ], "usage": { "prompt_tokens": 1 } });
+        let chunks = chunks_of_answer(&serde_json::value::to_raw_value(&whole).expect("values always serialise"));
+        assert!(chunks.len() <= 2 * PIECES_MAX + 5 && (text.len() < 2 || chunks.len() > 20), "{}", chunks.len());
+        let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_slice(chunk).expect("JSON")).collect();
+        assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == "i"));
+        let of = |index: u64| {
+            let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().expect("a list"));
+            choices.filter(move |choice| choice["index"] == index).collect::<Vec<_>>()
+        };
+        let said: String = of(0).iter().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
+        assert_eq!(said, text);
+        assert_eq!(of(0)[0]["delta"]["role"], "assistant");
+        assert_eq!(of(1)[0]["delta"]["tool_calls"], json!([{ "id": "x", "index": 0 }]));
+        let ends = [of(0), of(1)].map(|of| of.last().expect("there are some")["finish_reason"].clone());
+        assert_eq!(ends, ["stop", "tool_calls"]);
+        assert_eq!(chunks.last().expect("there are some")["usage"]["prompt_tokens"], 1);
+    }
+}
+
 /// JSON of any shape, in the words that vendors use.
 fn json_of_words() -> impl Strategy<Value = Value> {
     const WORDS: &[&str] = &[

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_types::guardrails::Policy;
-use tollgate_types::{Budget, Class, Gate, LaneKey, Limits, Target, Team, UnixMillis};
+use tollgate_types::{Budget, CacheRules, Class, Gate, LaneKey, Limits, Target, Team, UnixMillis};
 
 use super::Access;
 
@@ -42,6 +42,9 @@ pub struct TeamRecord {
     /// What its guardrails say over everybody's.
     #[serde(skip_serializing_if = "Policy::is_empty")]
     pub guardrails: Policy,
+    /// What its jobs get of the cache of answers, over what holds for everybody.
+    #[serde(skip_serializing_if = "CacheRules::is_none")]
+    pub cache: CacheRules,
 }
 
 impl Default for TeamRecord {
@@ -53,6 +56,7 @@ impl Default for TeamRecord {
             key_limits: BTreeMap::new(),
             access: Access::default(),
             guardrails: Policy::default(),
+            cache: CacheRules::default(),
         }
     }
 }
@@ -69,6 +73,9 @@ pub struct Organisation {
     /// The guardrails of every team, as far as its own do not say otherwise.
     #[serde(skip_serializing_if = "Policy::is_empty")]
     pub guardrails: Policy,
+    /// What jobs get of the cache of answers.
+    #[serde(skip_serializing_if = "CacheRules::is_none")]
+    pub cache: CacheRules,
 }
 
 /// The classes' shares against each other; each is 1 to [`WEIGHT_MAX`].
@@ -137,7 +144,7 @@ impl Paused {
     pub fn model(name: &str) -> Paused {
         match Gate::of_model(name) {
             Gate::Model(digest) => Paused::Model { digest },
-            Gate::Due | Gate::Account(_) => unreachable!("the gate of a model is a model's"),
+            Gate::Due | Gate::Account(_) | Gate::Answer(_) => unreachable!("the gate of a model is a model's"),
         }
     }
 }
@@ -165,7 +172,7 @@ impl std::str::FromStr for Paused {
             }
             ["model", digest] => match format!("m-{digest}").parse()? {
                 Gate::Model(digest) => Ok(Paused::Model { digest }),
-                Gate::Due | Gate::Account(_) => Err(format!("'{digest}' is not a model's digest")),
+                Gate::Due | Gate::Account(_) | Gate::Answer(_) => Err(format!("'{digest}' is not a model's digest")),
             },
             _ => Err(format!("'{text}' is nothing that can be paused")),
         }
@@ -255,6 +262,7 @@ impl Record for TeamRecord {
             limits.check().map_err(|why| format!("key_limits.{key}: {why}"))?;
         }
         self.access.check()?;
+        self.cache.check().map_err(|why| format!("cache: {why}"))?;
         match self.key_limits.keys().find(|key| key.is_empty()) {
             Some(_) => Err("key_limits: a key's id is empty".to_owned()),
             None => Ok(()),
@@ -271,6 +279,7 @@ impl Record for Organisation {
         if let Some(budget) = self.budgets.iter().find(|budget| budget.on != Target::Owner) {
             return Err(format!("budgets: '{}' is of a team; everybody together has only `owner`", budget.on));
         }
+        self.cache.check().map_err(|why| format!("cache: {why}"))?;
         (checks.guardrails)(&self.guardrails).map_err(|why| format!("guardrails.{why}"))?;
         (checks.budgets)(&self.budgets)
     }
@@ -320,6 +329,7 @@ mod tests {
             (format!(r#"{{"budgets":[{budget},{budget}]}}"#), "too many"),
             (r#"{"budgets":[{"window":"day","cap_usd":-1}]}"#.to_owned(), ""),
             (r#"{"limits":{"concurrency":0}}"#.to_owned(), "limits: `concurrency` is 0"),
+            (r#"{"cache":{"ttl_seconds":0}}"#.to_owned(), "cache: `ttl`"),
             (r#"{"key_limits":{"k1":{"requests_per_minute":0}}}"#.to_owned(), "key_limits.k1"),
             (r#"{"guardrails":{"input":{"pii":"hide"}}}"#.to_owned(), "unknown variant"),
             (r#"{"guardrails":{"input":{"pii":"flag","secrets":"flag"}}}"#.to_owned(), "guardrails.input"),

@@ -31,6 +31,10 @@ use crate::queue_key::QueueKey;
 
 /// How long a consumer is taken to exist after a job was parked for it. Far below any sensible time of disuse.
 const TRUST: Duration = Duration::from_secs(300);
+/// The same for the answer of another job: there are many such gates, each for a moment, so they are dropped soon.
+const TRUST_ANSWER: Duration = Duration::from_secs(5);
+/// How long such a gate's consumer is to be kept without use.
+pub const ANSWER_UNUSED: Duration = Duration::from_secs(30);
 /// JetStream's code for "consumer create failed". A consumer that is made in the millisecond in which it is dropped can
 /// be left without its folder (nats-server 2.15.1): it works, but is gone with the server, and every later try to make
 /// it fails like this. Dropped and made once more it is well; its jobs stay in the stream meanwhile.
@@ -187,7 +191,8 @@ impl Wait {
         let now = Instant::now();
         let mut known = self.known.lock().expect("no holder panics");
         known.until.retain(|_, until| *until > now);
-        known.until.insert(queue.clone(), now + TRUST);
+        let trust = if is_of_an_answer(queue) { TRUST_ANSWER } else { TRUST };
+        known.until.insert(queue.clone(), now + trust);
     }
 
     /// Drops consumers that are empty and were not used for `unused`, an hour or more outside of tests; says how many.
@@ -198,9 +203,23 @@ impl Wait {
     /// # Errors
     /// Why the stream could not be asked; what was dropped stays dropped.
     pub async fn drop_unused(&self, unused: Duration) -> Result<usize, ApiError> {
+        self.drop_those(unused, |_| true).await
+    }
+
+    /// Drops the unused consumers of gates that stand for the answer of another job, and says how many: each such gate
+    /// is needed for one call, and without this they would soon be more than a stream may have. Outside of tests `unused`
+    /// is [`ANSWER_UNUSED`].
+    ///
+    /// # Errors
+    /// Why the stream could not be asked; what was dropped stays dropped.
+    pub async fn drop_unused_answers(&self, unused: Duration) -> Result<usize, ApiError> {
+        self.drop_those(unused, is_of_an_answer).await
+    }
+
+    async fn drop_those(&self, unused: Duration, those: impl Fn(&QueueKey) -> bool) -> Result<usize, ApiError> {
         let mut dropped = 0;
         for info in self.list().await?.iter().filter(|info| info.unused_for(unused)).take(DROPS_MAX) {
-            let Some(queue) = info.queue() else { continue };
+            let Some(queue) = info.queue().filter(&those) else { continue };
             if self.is_expected(&queue).await? || !self.still_unused(&queue, unused).await? {
                 continue;
             }
@@ -263,6 +282,10 @@ impl Wait {
         }
         Ok(all)
     }
+}
+
+fn is_of_an_answer(queue: &QueueKey) -> bool {
+    matches!(queue.gate, Some(Gate::Answer(_)))
 }
 
 /// JetStream's code for "consumer not found".

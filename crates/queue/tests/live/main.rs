@@ -1,6 +1,8 @@
 //! What the crate does over a real nats-server, that is killed where it matters.
 
+mod answers;
 mod directory;
+mod flights;
 mod jobs;
 mod ledger;
 mod office;

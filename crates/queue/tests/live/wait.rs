@@ -293,6 +293,25 @@ async fn unused_consumers_are_dropped_and_those_that_somebody_needs_are_not() {
 }
 
 #[tokio::test]
+async fn consumers_of_answers_are_dropped_apart_from_others() {
+    let world = World::start().await;
+    let mut hands = Hands::open(&world).await;
+    let of_an_answer = Until::Gate(Gate::Answer(digest("x").short()));
+    for (id, until) in [("search:1", model()), ("search:2", of_an_answer.clone()), ("search:3", of_an_answer)] {
+        let delivery = hands.accepted(&world, id, "body").await;
+        park(&hands.wait, &delivery, &job(id), &until).await.expect("it is parked");
+        done(delivery).await;
+        let parked = hands.take(&behind(&until)).await;
+        assert_eq!(hands.wait.drop_unused_answers(Duration::ZERO).await, Ok(0), "a job of it runs");
+        done(parked).await;
+    }
+    assert_eq!(hands.wait.drop_unused_answers(Duration::from_secs(60)).await, Ok(0), "it was used just now");
+    assert_eq!(hands.wait.drop_unused_answers(Duration::ZERO).await, Ok(1));
+    let left: Vec<Gate> = hands.wait.queues().await.expect("the queues").into_keys().map(|(gate, _)| gate).collect();
+    assert_eq!(left, [Gate::of_model("gpt-4o")]);
+}
+
+#[tokio::test]
 async fn whoever_parks_notices_that_a_consumer_was_dropped() {
     let world = World::start().await;
     let mut hands = Hands::open(&world).await;

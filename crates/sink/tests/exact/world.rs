@@ -237,6 +237,7 @@ fn varied(index: u64) -> UsageEvent {
         unknown_nanousd: NanoUsd(unknown * 77),
         saved_nanousd: NanoUsd::ZERO,
         cache: CacheUse::Miss,
+        kept: None,
         stream: false,
         guardrails: Vec::new(),
         risk: 0,

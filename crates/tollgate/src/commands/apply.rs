@@ -119,7 +119,10 @@ fn name_of(team: &str) -> Team {
 
 fn says_anything(config: &Config) -> bool {
     let organisation = &config.organisation;
-    organisation.budgets.is_some() || organisation.class_weights.is_some() || config.guardrails.is_some()
+    organisation.budgets.is_some()
+        || organisation.class_weights.is_some()
+        || config.guardrails.is_some()
+        || !config.cache.rules().is_none()
 }
 
 /// What the file says about a team, over what is known of it.
@@ -141,6 +144,7 @@ fn team(settings: &sections::Team, known: Option<&TeamRecord>) -> TeamRecord {
             regions: settings.regions.clone().unwrap_or(known.access.regions),
         },
         guardrails: settings.guardrails.clone().unwrap_or(known.guardrails),
+        cache: settings.cache.rules().over(&known.cache),
     }
 }
 
@@ -152,6 +156,7 @@ fn organisation(config: &Config, known: Option<&Organisation>) -> Organisation {
         guardrails: config.guardrails.clone().unwrap_or(known.guardrails),
         class_weights: settings.class_weights.unwrap_or(known.class_weights),
         budgets: budgets(settings.budgets.as_deref(), known.budgets),
+        cache: config.cache.rules().over(&known.cache),
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
     fn live() -> TeamRecord {
         let raise = r#"{"amount_usd":"50","from":0,"until":1000,"author":"ann"}"#;
         let json = format!(
-            r#"{{"weight":7,"limits":{{"concurrency":3,"requests_per_minute":10}},"key_limits":{{"k":{{"concurrency":1}}}},"access":{{"models":["fast"]}},
+            r#"{{"weight":7,"limits":{{"concurrency":3,"requests_per_minute":10}},"key_limits":{{"k":{{"concurrency":1}}}},"access":{{"models":["fast"]}},"cache":{{"mode":"use"}},
             "budgets":[{{"window":"day","cap_usd":"10","raises":[{raise}]}},{{"window":"week","cap_usd":"60"}}]}}"#
         );
         serde_json::from_str(&json).expect("a record")
@@ -196,6 +201,8 @@ mod tests {
         assert!(team(&settings("models = []"), Some(&live())).access.is_everything());
         let none = team(&settings("budgets = []\nkeys = {}"), Some(&live()));
         assert_eq!((none.budgets.len(), none.key_limits.len()), (0, 0));
+        let cached = team(&settings("[cache]\nttl = \"2h\""), Some(&live())).cache;
+        assert_eq!((cached.ttl_seconds, cached.mode), (Some(7200), live().cache.mode));
     }
 
     #[test]
@@ -211,7 +218,8 @@ mod tests {
         assert!(!says_anything(&Config::default()));
         let text = "[organisation]\nclass_weights = { batch = 2 }\n[guardrails]\ninput = { pii = \"redact\" }";
         let said: Config = toml::from_str(text).expect("a file");
-        assert!(says_anything(&said));
+        let cached: Config = toml::from_str("[cache]\nmode = \"use\"").expect("a file");
+        assert!(says_anything(&said) && says_anything(&cached));
         let before: Organisation =
             serde_json::from_str(r#"{"budgets":[{"window":"month","cap_usd":"9"}]}"#).expect("a record");
         let after = organisation(&said, Some(&before));

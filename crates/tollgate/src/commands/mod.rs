@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod budget;
+pub mod cache;
 pub mod config;
 pub mod dead;
 pub mod demo;

@@ -53,6 +53,7 @@ pub fn limits(config: &Config) -> Limits {
         results_age_max: streams.results_age_max.0,
         dead_bytes_max: streams.dead_bytes_max.signed(),
         dead_age_max: streams.dead_age_max.0,
+        cache_bytes_max: config.cache.bytes_max.signed(),
         duplicate_window: streams.duplicate_window.0,
     }
 }
@@ -86,6 +87,7 @@ pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
         drain: worker.drain.0,
         pool: Pool { classes: worker.classes.clone(), teams: worker.teams.iter().map(ToString::to_string).collect() },
         lease: worker.lease.0,
+        cache_memory_bytes_max: config.cache.memory_bytes_max.0,
         reach: if worker.private_references { Reach::Private } else { Reach::Public },
         ..tollgate_worker::Config::default()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollgate_types::CacheRules;
 use tollgate_types::event::ATTEMPTS_MAX;
 
 use super::build;
@@ -36,6 +37,7 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.worker();
     checker.settler();
     checker.sink();
+    checker.cache();
     checker.alerts();
     checker.telemetry();
     checker.providers();
@@ -183,6 +185,21 @@ impl Checker<'_> {
         let settler = &self.config.settler;
         self.period("settler.lease", settler.lease, SECOND, 10 * MINUTE);
         self.period("settler.batch_wait", settler.batch_wait, Duration::ZERO, 10 * SECOND);
+    }
+
+    fn cache(&mut self) {
+        let cache = &self.config.cache;
+        self.size("cache.bytes_max", cache.bytes_max, 1 << 20);
+        self.number("cache.memory_bytes_max", cache.memory_bytes_max, Size(0), Size(1 << 40));
+        self.cache_rules("cache", &cache.rules());
+    }
+
+    fn cache_rules(&mut self, at: &str, rules: &CacheRules) {
+        if let Err(reason) = rules.check() {
+            // The reason names the field first.
+            let field = reason.split('`').nth(1).unwrap_or_default().to_owned();
+            self.problem(format!("{at}.{field}"), reason);
+        }
     }
 
     fn alerts(&mut self) {

@@ -11,10 +11,12 @@ use tollgate_types::guardrails::Policy;
 
 use super::values::{Period, Secret, Size};
 
+mod cache;
 mod checkers;
 mod teams;
 mod upstream;
 
+pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
 pub use teams::{Budget, Organisation, Team};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
@@ -35,6 +37,8 @@ pub struct Config {
     pub settler: Settler,
     /// How the log goes into ClickHouse.
     pub sink: Sink,
+    /// The cache of answers: its size, and what holds for everybody, as `init` and `config apply` write it.
+    pub cache: Cache,
     /// Where alerts go beside their subject.
     pub alerts: Alerts,
     /// Probes and metrics.

@@ -37,7 +37,7 @@ fn the_sample_that_ships_loads_and_says_the_defaults() {
     assert!(routes.of("fast").iter().all(|priced| priced.price.is_some()));
     let shown = |config: &Config| serde_json::to_value(config).expect("it serialises");
     let (mut sample, mut default) = (shown(&sample.config), shown(&Config::default()));
-    for section in ["providers", "models", "teams", "organisation", "guardrails", "checkers"] {
+    for section in ["providers", "models", "teams", "organisation", "guardrails", "checkers", "cache"] {
         default[section] = sample[section].take();
         sample[section] = default[section].clone();
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_queue::directory::{Organisation, TeamRecord};
 use tollgate_types::budget::Then;
 use tollgate_types::guardrails::{Action, Policy};
-use tollgate_types::{Budget, Class, Limits, Raise, Scope, Target, Team, WhenSpent};
+use tollgate_types::{Budget, CacheRules, Class, Limits, Raise, Scope, Target, Team, WhenSpent};
 
 /// One thing that is different.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,7 @@ pub fn team(team: &Team, before: Option<&TeamRecord>, after: Option<&TeamRecord>
     let text = |list: &[String]| if list.is_empty() { "all".to_owned() } else { list.join(", ") };
     lists.into_iter().for_each(|(what, was, is)| diff.value(&format!("allowed {what}:"), text(was), text(is)));
     diff.guardrails(&before.guardrails, &after.guardrails);
+    diff.cache(&before.cache, &after.cache);
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }
@@ -82,6 +83,7 @@ pub fn organisation(before: Option<&Organisation>, after: Option<&Organisation>)
         diff.value(&format!("weight of {class}"), before.class_weights.of(class), after.class_weights.of(class));
     }
     diff.guardrails(&before.guardrails, &after.guardrails);
+    diff.cache(&before.cache, &after.cache);
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }
@@ -100,6 +102,18 @@ impl Diff<'_> {
     fn value<T: PartialEq + std::fmt::Display>(&mut self, name: &str, before: T, after: T) {
         if before != after {
             self.note(format!("{name} {before} -> {after}"));
+        }
+    }
+
+    fn cache(&mut self, before: &CacheRules, after: &CacheRules) {
+        let said = |rules: &CacheRules| {
+            let rules = serde_json::to_value(rules).expect("rules always serialise");
+            let of = |field: &str| rules.get(field).map_or_else(|| "not set".to_owned(), |value| value.to_string());
+            ["mode", "ttl_seconds", "temperature_max", "shared_by", "answer_bytes_max", "tool_calls"]
+                .map(|field| (field, of(field).replace('"', "")))
+        };
+        for ((field, before), (_, after)) in said(before).into_iter().zip(said(after)) {
+            self.value(&format!("cache {field}"), before, after);
         }
     }
 

@@ -110,6 +110,16 @@ impl Operator {
         self.audit.note_after(&entry, last).await
     }
 
+    /// Notes something that is about to be done and is no change of a record.
+    ///
+    /// # Errors
+    /// The entry may not be stored; then it must not be done.
+    pub async fn note(&self, (kind, name): (&str, &str), action: &str, what: String) -> Result<(), Failure> {
+        let change = Change { scope: String::new(), budget: None, what };
+        let entry = Entry { changes: vec![change], ..self.entry((kind, name.to_owned()), action) };
+        self.audit.note(&entry).await.map(drop)
+    }
+
     /// Every entry of the audit about one thing, the oldest first; about all of a kind where the name is empty, about
     /// everything without a word.
     ///

@@ -218,3 +218,17 @@ fn the_same_body_for_another_endpoint_is_another_request() {
     let [a, b] = ["/v1/embeddings", "/v1/responses"].map(|url| decode_for(url, body).expect("good").digest);
     assert_ne!(a, b);
 }
+
+#[test]
+fn what_a_job_wants_of_the_cache_is_one_of_three_words() {
+    let line = |cache: &str| format!(r#"{{"body":{{"model":"m","messages":[{{}}]}},"tollgate":{{"cache":{cache}}}}}"#);
+    for wish in CacheWish::ALL {
+        let job = decode(&line(&format!("\"{}\"", wish.as_str()))).expect("a wish");
+        assert_eq!(job.options.cache, Some(wish));
+    }
+    assert_eq!(decode(&line("null")).expect("none").options.cache, None);
+    for bad in ["\"on\"", "true", "\"USE\""] {
+        let refused = decode(&line(bad)).expect_err(bad);
+        assert!(refused.message.contains("tollgate.cache"), "{}", refused.message);
+    }
+}

@@ -1,13 +1,13 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use tollgate_types::event::{AttemptOutcome, CacheUse};
+use tollgate_types::event::{AttemptOutcome, CacheUse, KeptFrom};
 use tollgate_types::guardrails::{Followed, Hit, Side};
 use tollgate_types::{NanoUsd, Status, Tokens, UsageSource};
 
 use super::*;
 use crate::reconcile::{self, Key, Ledger, Totals};
-use crate::row::StatusColumn;
+use crate::row::{CacheColumn, StatusColumn};
 
 const STAMP: Stamp<'static> = Stamp { stream: "18a", seq: 7, at: UnixMillis(1_763_000_000_123) };
 
@@ -57,6 +57,7 @@ fn event(kind: EventKind, attempts: Vec<AttemptRecord>, unknown: (i64, i64)) -> 
         unknown_nanousd: NanoUsd(unknown.1),
         saved_nanousd: NanoUsd(0),
         cache: CacheUse::Miss,
+        kept: None,
         stream: false,
         guardrails: vec![hit("pii", Side::Request), hit("pii", Side::Answer)],
         risk: 30,
@@ -97,6 +98,27 @@ fn a_job_that_called_nobody_is_one_row_under_the_model_that_it_asked_for() {
     let made = rows(STAMP, &event(EventKind::Result, vec![], (0, 0)));
     assert_eq!(made.len(), 1);
     assert_eq!((made[0].kind, made[0].model.as_str(), made[0].attempt), (Kind::Job, "fast", 0));
+}
+
+#[test]
+fn a_kept_answer_counts_under_who_gave_it_and_with_what_it_saved() {
+    let kept = KeptFrom {
+        job: "search:0".parse().expect("an id"),
+        provider: "openai".to_owned(),
+        model: "mini".to_owned(),
+        tokens: Tokens::default(),
+        at: UnixMillis(5),
+    };
+    let hit = UsageEvent {
+        cache: CacheUse::Hit,
+        saved_nanousd: NanoUsd(41),
+        kept: Some(kept),
+        ..event(EventKind::Result, vec![], (0, 0))
+    };
+    let made = rows(STAMP, &hit);
+    assert_eq!(made.len(), 1);
+    assert_eq!((made[0].model.as_str(), made[0].provider.as_str()), ("mini", "openai"));
+    assert_eq!((made[0].saved_nanousd, made[0].job_cost_nanousd, made[0].cache), (41, 0, CacheColumn::Hit));
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub(crate) fn event(kind: EventKind, job: &str, attempts: Vec<AttemptRecord>) ->
         unknown_nanousd: NanoUsd::ZERO,
         saved_nanousd: NanoUsd::ZERO,
         cache: CacheUse::Miss,
+        kept: None,
         stream: false,
         guardrails: Vec::new(),
         risk: 0,

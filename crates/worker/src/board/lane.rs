@@ -117,13 +117,25 @@ impl Lane {
         }
     }
 
-    /// The number of the queue of a gate, made where it was not known.
-    pub(super) fn queue_of(&mut self, gate: &Gate) -> usize {
+    /// The number of the queue of a gate, made where it was not known; and the gate that had that number before.
+    ///
+    /// There is a gate for each answer that jobs wait for, each for a moment: a queue of one that nothing waits for, runs
+    /// or is asked for is used again.
+    pub(super) fn queue_of(&mut self, gate: &Gate) -> (usize, Option<Gate>) {
         if let Some(at) = self.queues.iter().position(|queue| queue.gate() == Some(gate)) {
-            return at;
+            return (at, None);
         }
-        self.queues.push(Queue::new(QueueKey::behind(gate.clone(), self.key.clone())));
-        self.queues.len() - 1
+        let queue = Queue::new(QueueKey::behind(gate.clone(), self.key.clone()));
+        match self.queues.iter().position(Queue::is_left) {
+            Some(at) => {
+                let left = std::mem::replace(&mut self.queues[at], queue);
+                (at, left.gate().cloned())
+            }
+            None => {
+                self.queues.push(queue);
+                (self.queues.len() - 1, None)
+            }
+        }
     }
 
     /// Whether nothing waits, runs or is asked for.
@@ -161,6 +173,12 @@ impl Queue {
     /// The gate that its jobs were parked behind; `None` for the lane's own.
     pub(crate) fn gate(&self) -> Option<&Gate> {
         self.key.gate.as_ref()
+    }
+
+    /// Whether it is of an answer that nobody waits for any more.
+    fn is_left(&self) -> bool {
+        let idle = self.backlog == 0 && self.running == 0 && self.pulled == 0 && !self.pulling;
+        idle && self.consumer != Consumer::Asked && matches!(self.gate(), Some(Gate::Answer(_)))
     }
 
     pub(super) fn counted(&mut self, jobs: u64) {

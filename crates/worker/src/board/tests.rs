@@ -235,3 +235,30 @@ fn jobs_that_end_here_leave_the_count() {
     world.run_all("a", None, 3);
     assert_eq!(world.granted(8, 8), []);
 }
+
+#[test]
+fn the_queues_of_answers_that_nobody_waits_for_are_used_again() {
+    let mut world = World::new(&[("a", 1)]);
+    let of_model = Gate::of_model("m");
+    world.park(&of_model, "a", 1);
+    world.park(&of_model, "a", 0);
+    for number in 0..1000 {
+        let gate = Gate::Answer(format!("{number:016x}"));
+        world.park(&gate, "a", 2);
+        let wishes = world.board.plan(8, 8, &world.doors, world.now);
+        let of_gate = |wish: &&Wish| world.board.queue(wish.at).is_some_and(|queue| queue.gate() == Some(&gate));
+        let wish = *wishes.iter().find(of_gate).expect("they are asked for");
+        assert_eq!(wish.slots, 2);
+        for _ in 0..2 {
+            let (_, entrance) = world.board.started(wish.at, wish.charged, world.now);
+            world.board.ended(wish.at, true, None);
+            drop(entrance);
+        }
+        for other in wishes.iter().filter(|other| other.at != wish.at) {
+            world.board.returned(other.at, other.slots, other.charged, true);
+        }
+    }
+    let lane = world.board.lanes().next().expect("the lane");
+    assert!(lane.queues.len() <= 4, "{} queues", lane.queues.len());
+    assert!(world.board.gates.len() <= 4, "{} gates", world.board.gates.len());
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tollgate_queue::Backlog;
 use tollgate_queue::wait::QueueCount;
@@ -10,6 +10,7 @@ use tollgate_types::{Gate, LaneKey};
 
 use super::{BUSY_FOR, COUNT_IDLE, DOUBT_EVERY, Dispatcher};
 use crate::board::At;
+use crate::context::Context;
 use crate::unreadable;
 use crate::worker::WorkerStatus;
 
@@ -17,7 +18,7 @@ use crate::worker::WorkerStatus;
 pub(super) enum Chore {
     Counted(Option<Backlog>),
     /// The queues of parked jobs were counted, if they could be.
-    CountedParked(Option<HashMap<(Gate, LaneKey), u64>>),
+    CountedParked(Option<Parked>),
     Cleared,
     Opened {
         at: At,
@@ -28,6 +29,13 @@ pub(super) enum Chore {
         losses: Option<u64>,
     },
     Renewed,
+}
+
+/// What waits behind gates.
+pub(super) struct Parked {
+    jobs: HashMap<(Gate, LaneKey), u64>,
+    /// The answers among the gates that somebody is fetching.
+    aloft: HashSet<String>,
 }
 
 /// While jobs flow, lanes are counted this often: 0.5 ms of work each at 300 lanes.
@@ -55,7 +63,8 @@ impl Dispatcher {
             }
             Ok(Chore::CountedParked(counts)) => {
                 self.counting_parked = false;
-                if let Some(mut counts) = counts {
+                if let Some(Parked { jobs: mut counts, aloft }) = counts {
+                    self.cx.gates.counted_aloft(aloft);
                     counts.retain(|(_, lane), _| self.cx.gates.serves(lane));
                     let parked = counts.iter().filter(|(_, jobs)| **jobs > 0).map(|(at, _)| at.clone());
                     self.cx.gates.counted_parked(parked);
@@ -164,7 +173,9 @@ impl Dispatcher {
             match cx.wait.queues().await {
                 Ok(queues) => {
                     let jobs = |count: QueueCount| count.waiting.saturating_add(count.in_flight);
-                    Chore::CountedParked(Some(queues.into_iter().map(|(key, count)| (key, jobs(count))).collect()))
+                    let jobs: HashMap<_, _> = queues.into_iter().map(|(key, count)| (key, jobs(count))).collect();
+                    let aloft = aloft(&jobs, &cx).await;
+                    Chore::CountedParked(Some(Parked { jobs, aloft }))
                 }
                 Err(error) => {
                     tracing::warn!(%error, "parked jobs not counted");
@@ -233,5 +244,25 @@ impl Dispatcher {
             *was = now;
             changed
         });
+    }
+}
+
+/// Which of the answers that jobs wait for are being fetched. If nobody can say, all of them: who waits, waits on.
+async fn aloft(counts: &HashMap<(Gate, LaneKey), u64>, cx: &Context) -> HashSet<String> {
+    let waited_for = counts.iter().filter(|(_, jobs)| **jobs > 0).filter_map(|((gate, _), _)| match gate {
+        Gate::Answer(digest) => Some(digest.clone()),
+        Gate::Due | Gate::Account(_) | Gate::Model(_) => None,
+    });
+    let waited_for: HashSet<String> = waited_for.collect();
+    if waited_for.is_empty() {
+        return waited_for;
+    }
+    let digests: Vec<String> = waited_for.iter().cloned().collect();
+    match cx.claims.flights.aloft(&digests).await {
+        Ok(aloft) => aloft,
+        Err(error) => {
+            tracing::warn!(%error, "claims not read");
+            waited_for
+        }
     }
 }

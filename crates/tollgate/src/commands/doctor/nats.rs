@@ -91,6 +91,8 @@ async fn permissions(connection: &Connection) -> Vec<Finding> {
         ("record extra spend", "tollgate.extra.doctor.probe.probe"),
         ("bury dead letters", "tollgate.dead.standard.doctor"),
         ("park jobs", "tollgate.wait.due.standard.doctor.probe"),
+        ("keep answers", "tollgate.cache.doctor.probe.probe"),
+        ("share calls", "tollgate.flight.doctor"),
         ("write the audit", "tollgate.audit.doctor.probe"),
     ] {
         findings.push(judge::permission(what, refused_publish(connection, subject).await));

@@ -159,7 +159,11 @@ impl Names {
     }
 
     fn behind(&self, gate: &Gate, jobs: u64) -> Behind {
-        let what = self.0.get(gate).cloned().unwrap_or_else(|| gate.token());
+        let unnamed = || match gate {
+            Gate::Answer(_) => "an identical job that is being answered".to_owned(),
+            Gate::Due | Gate::Account(_) | Gate::Model(_) => gate.token(),
+        };
+        let what = self.0.get(gate).cloned().unwrap_or_else(unnamed);
         Behind { gate: gate.token(), what, jobs }
     }
 

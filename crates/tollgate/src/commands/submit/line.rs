@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::{Endpoint, Options, UnixMillis, Usd, job};
+use tollgate_types::{CacheWish, Endpoint, Options, UnixMillis, Usd, job};
 
 use crate::config::values::Period;
 
@@ -25,6 +25,7 @@ pub(super) struct Wish {
     pub(super) user: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) tags: BTreeSet<String>,
+    pub(super) cache: Option<CacheWish>,
     pub(super) stream: bool,
 }
 
@@ -48,6 +49,7 @@ impl Wish {
             user: self.user.clone(),
             labels: self.labels.clone(),
             tags: self.tags.clone(),
+            cache: self.cache,
         };
         json!({ "method": "POST", "url": Endpoint::ChatCompletions.as_str(), "body": body, "tollgate": options })
             .to_string()
@@ -117,6 +119,7 @@ mod tests {
             user: Some("ada".into()),
             labels: [("feature".to_owned(), "summary".to_owned())].into(),
             tags: ["gpu".to_owned()].into(),
+            cache: Some(CacheWish::Refresh),
             stream: true,
         };
         let job = JobSpec::decode(&wish.line(), 4096).expect("a job");
@@ -129,6 +132,7 @@ mod tests {
             (wish.reply_to, wish.project, wish.user)
         );
         assert_eq!((job.options.labels, job.options.tags), (wish.labels, wish.tags));
+        assert_eq!(job.options.cache, wish.cache);
         assert!(job.request.stream_at.is_some());
     }
 

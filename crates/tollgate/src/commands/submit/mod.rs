@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tollgate_client::{Producer, Receipt, SubmitError};
 use tollgate_queue::connect::Health;
-use tollgate_types::{Class, JobId, JobResult, Status, Team};
+use tollgate_types::{CacheWish, Class, JobId, JobResult, Status, Team};
 
 use super::Cx;
 use super::job::{answer, unanswered};
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(value_name = "PROMPT", required_unless_present = "file")]
     prompt: Option<String>,
     /// A file of job lines (an OpenAI batch file); `-` reads standard input. Lines are sent as they are
-    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags"])]
+    #[arg(short, long, value_name = "FILE.jsonl", conflicts_with_all = ["prompt", "id", "model", "max_tokens", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags", "cache"])]
     file: Option<PathBuf>,
     /// The team; the connection's user if left out
     #[arg(long, value_name = "TEAM")]
@@ -75,6 +75,9 @@ pub struct Args {
     /// Only deployments with this tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Whether a kept answer may be used: use, bypass or refresh; what the team's configuration says if left out
+    #[arg(long, value_name = "WISH", value_parser = wish)]
+    cache: Option<CacheWish>,
     /// Wait for the result and print the answer, or with --output json the whole result line
     #[arg(short, long)]
     wait: bool,
@@ -90,6 +93,12 @@ pub struct Args {
 const IN_FLIGHT: usize = 64;
 /// As above, while each waits for its result, which takes seconds.
 const WAITING: usize = 256;
+
+/// `--cache`.
+fn wish(text: &str) -> Result<CacheWish, String> {
+    let found = CacheWish::ALL.into_iter().find(|wish| wish.as_str() == text);
+    found.ok_or_else(|| format!("'{text}' is not use, bypass or refresh"))
+}
 
 /// Runs the command.
 ///
@@ -126,6 +135,7 @@ fn one_line(args: &Args) -> Result<Bytes, Failure> {
         user: args.user.clone(),
         labels: args.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect(),
         tags: args.tags.iter().cloned().collect(),
+        cache: args.cache,
         stream: args.stream,
     };
     let line = wish.line();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tollgate_queue::Directory;
 use tollgate_queue::directory::{Pause, Paused, TeamRecord};
-use tollgate_types::{Budget, Limits, Team};
+use tollgate_types::{Budget, CacheMode, CacheRules, Limits, SharedBy, Team};
 
 use super::unknown;
 use crate::commands::Cx;
@@ -63,6 +63,8 @@ struct Shown {
     limits: Limits,
     key_limits: BTreeMap<String, Limits>,
     budgets: Vec<Budget>,
+    /// What its jobs get of the cache of answers, with what holds for everybody.
+    cache: CacheRules,
     /// Jobs in its lanes, by class, with those that run.
     waiting: BTreeMap<String, u64>,
     /// Jobs behind gates, and for their time.
@@ -85,6 +87,7 @@ pub(super) async fn run(name: &Team, operator: &Operator, cx: &Cx) -> Outcome {
         limits: record.limits,
         key_limits: record.key_limits,
         budgets: record.budgets,
+        cache: record.cache.over(&operator.directory.organisation().cache),
         waiting: lanes.map(|(lane, waiting)| (lane.plain().class, waiting.in_lane)).collect(),
         parked: waiting::parked_of(&operator.connection.client, name).await?,
         paused: operator.directory.pauses().into_iter().filter_map(is_ours).collect(),
@@ -101,6 +104,7 @@ fn text(shown: &Shown) -> String {
         format!("limits   {}", no_limit(&shown.limits)),
     ];
     lines.extend(shown.key_limits.iter().map(|(key, limits)| format!("  key {key}  {}", no_limit(limits))));
+    lines.push(format!("cache    {}", cache_in_words(&shown.cache)));
     let waiting: Vec<String> = shown.waiting.iter().map(|(class, jobs)| format!("{jobs} {class}")).collect();
     let waiting = if waiting.is_empty() { "nothing".to_owned() } else { waiting.join(", ") };
     lines.push(format!("waiting  {waiting}; {} parked", shown.parked));
@@ -114,6 +118,20 @@ fn text(shown: &Shown) -> String {
     };
     lines.extend(shown.budgets.iter().map(budget));
     lines.join("\n")
+}
+
+fn cache_in_words(rules: &CacheRules) -> String {
+    let who = match rules.mode() {
+        CacheMode::Off => return "off".to_owned(),
+        CacheMode::Bypass => "for jobs that ask",
+        CacheMode::Use => "for all jobs that do not ask otherwise",
+    };
+    let shared = match rules.shared_by() {
+        SharedBy::Team => "team",
+        SharedBy::Project => "project",
+        SharedBy::User => "user",
+    };
+    format!("{who}, answers kept for {} s and shared by {shared}", rules.ttl().as_secs())
 }
 
 #[cfg(test)]

@@ -46,11 +46,21 @@ impl Checker<'_> {
     }
 
     pub(super) fn guardrails(&mut self) {
-        let everybodys = self.config.guardrails.clone().unwrap_or_default();
+        let config = self.config;
+        let everybodys = config.guardrails.clone().unwrap_or_default();
         self.policy("guardrails", &everybodys);
-        for (name, team) in &self.config.teams {
-            if let Some(own) = &team.guardrails {
-                self.policy(&format!("teams.{name}.guardrails"), &own.over(&everybodys));
+        let of_teams = config.teams.values().filter_map(|team| team.guardrails.as_ref());
+        let tables = of_teams.chain([&everybodys]).flat_map(|policy| [&policy.input, &policy.output]);
+        if let Err(error) = tollgate_guard::all_applied(&everybodys, tables) {
+            self.problem(format!("guardrails.{}", error.path), error.problem);
+        }
+        for (name, team) in &config.teams {
+            let Some(own) = &team.guardrails else { continue };
+            let at = format!("teams.{name}.guardrails");
+            let policy = own.over(&everybodys);
+            self.policy(&at, &policy);
+            if let Err(error) = tollgate_guard::all_applied(own, [&policy.input, &policy.output]) {
+                self.problem(format!("{at}.{}", error.path), error.problem);
             }
         }
     }

@@ -76,6 +76,7 @@ impl Checker<'_> {
                 self.limits(&format!("teams.{name}.keys.{key}"), limits);
             }
             self.access(&format!("teams.{name}"), team);
+            self.cache_rules(&format!("teams.{name}.cache"), &team.cache.rules());
             self.budgets(&format!("teams.{name}.budgets"), team.budgets.as_deref().unwrap_or_default());
         }
     }

@@ -11,6 +11,8 @@ use tollgate_types::budget::Then;
 use tollgate_types::guardrails::Policy;
 use tollgate_types::{Limits, Target, Usd, WhenSpent};
 
+use super::TeamCache;
+
 /// One team.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +37,8 @@ pub struct Team {
     pub regions: Option<Vec<String>>,
     /// What its guardrails say over everybody's, as of `[guardrails]`; `{}` for nothing.
     pub guardrails: Option<Policy>,
+    /// What its jobs get of the cache of answers, over what holds for everybody.
+    pub cache: TeamCache,
 }
 
 impl Team {

@@ -1,0 +1,130 @@
+//! Memory: the answers that this worker used last, up to so many bytes.
+//!
+//! It follows what is purged. What a lost connection kept from it, it cannot know, so it forgets everything then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
+use tollgate_queue::answers::{KeptAnswer, Purge, Slot};
+use tollgate_queue::connect::Health;
+
+/// The answers by their place.
+pub(crate) struct Memory {
+    answers: Cache<Slot, Arc<KeptAnswer>, Weight>,
+    health: watch::Receiver<Health>,
+    /// How often the connection was lost when everything was forgotten last.
+    losses: AtomicU64,
+    /// How often something was purged: what was read before that does not come in after it.
+    purges: AtomicU64,
+}
+
+/// An answer's weight: its bytes, and what stands around them.
+#[derive(Clone)]
+struct Weight;
+
+/// Names, numbers and the map's own.
+const FACTS_BYTES: u64 = 512;
+/// What the map is laid out for; it grows and shrinks with what is in it.
+const ANSWERS_EXPECTED: usize = 1024;
+
+impl Weighter<Slot, Arc<KeptAnswer>> for Weight {
+    fn weight(&self, _slot: &Slot, answer: &Arc<KeptAnswer>) -> u64 {
+        answer.body.len() as u64 + FACTS_BYTES
+    }
+}
+
+impl Memory {
+    /// Empty, for so many bytes.
+    pub(super) fn new(bytes_max: u64, health: watch::Receiver<Health>) -> Memory {
+        let losses = AtomicU64::new(health.borrow().losses);
+        let answers = Cache::with_weighter(ANSWERS_EXPECTED, bytes_max, Weight);
+        Memory { answers, health, losses, purges: AtomicU64::new(0) }
+    }
+
+    /// The answer, if it is here.
+    pub(super) fn find(&self, slot: &Slot) -> Option<Arc<KeptAnswer>> {
+        let losses = self.health.borrow().losses;
+        if self.losses.swap(losses, Ordering::Relaxed) != losses {
+            self.answers.clear();
+        }
+        self.answers.get(slot)
+    }
+
+    /// Takes in an answer, unless something was purged after `since`.
+    pub(super) fn put(&self, slot: &Slot, answer: Arc<KeptAnswer>, since: u64) {
+        if self.purges() == since {
+            self.answers.insert(slot.clone(), answer);
+        }
+    }
+
+    /// How often something was purged.
+    pub(super) fn purges(&self) -> u64 {
+        self.purges.load(Ordering::SeqCst)
+    }
+
+    /// Forgets what a purge reaches.
+    pub(super) fn purge(&self, purge: &Purge) {
+        self.purges.fetch_add(1, Ordering::SeqCst);
+        self.answers.retain(|slot, _| !purge.reaches(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_queue::answers::Facts;
+    use tollgate_types::{Digest, NanoUsd, Tokens, UnixMillis};
+
+    use super::*;
+
+    fn slot(team: &str, request: &str) -> Slot {
+        Slot { team: team.into(), model: "m".into(), key: Digest::of(&[request.as_bytes()]) }
+    }
+
+    fn answer(bytes: usize) -> Arc<KeptAnswer> {
+        let facts = Facts {
+            version: Facts::VERSION,
+            job: "a:1".parse().unwrap(),
+            provider: "p".into(),
+            model: "m".into(),
+            cost_nanousd: NanoUsd(1),
+            tokens: Tokens::default(),
+            request_id: String::new(),
+            at: UnixMillis(0),
+        };
+        Arc::new(KeptAnswer { facts, body: vec![b' '; bytes].into() })
+    }
+
+    #[test]
+    fn it_holds_no_more_bytes_than_it_may() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        for number in 0..100 {
+            memory.put(&slot("a", &number.to_string()), answer(10_000), 0);
+        }
+        assert!(memory.answers.weight() <= 100_000, "{}", memory.answers.weight());
+        assert!(memory.answers.len() >= 5, "{}", memory.answers.len());
+    }
+
+    #[test]
+    fn what_is_purged_is_gone_and_what_was_read_before_does_not_come_in_after() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        memory.put(&slot("a", "1"), answer(10), 0);
+        memory.put(&slot("b", "1"), answer(10), 0);
+        let since = memory.purges();
+        memory.purge(&Purge { team: Some("a".into()), ..Purge::default() });
+        assert!(memory.find(&slot("a", "1")).is_none() && memory.find(&slot("b", "1")).is_some());
+        memory.put(&slot("a", "1"), answer(10), since);
+        assert!(memory.find(&slot("a", "1")).is_none(), "it was read before the purge");
+    }
+
+    #[test]
+    fn a_lost_connection_makes_it_forget() {
+        let (health, watched) = watch::channel(Health::default());
+        let memory = Memory::new(100_000, watched);
+        memory.put(&slot("a", "1"), answer(10), 0);
+        health.send_modify(|health| health.losses += 1);
+        assert!(memory.find(&slot("a", "1")).is_none());
+    }
+}

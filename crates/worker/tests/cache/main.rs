@@ -1,0 +1,7 @@
+//! Answers that are given again, and calls that are shared, by the simulated provider's own log.
+
+mod bench;
+mod crashes;
+mod hits;
+mod kept;
+mod shared;
