@@ -14,5 +14,6 @@ mod ledger;
 mod money;
 mod outage;
 mod poison;
+mod retention;
 mod secrets;
 mod zombie;

@@ -159,6 +159,7 @@ impl Answers {
         let mut sent = HeaderMap::new();
         sent.insert(headers::TTL, format!("{}s", ttl.as_secs().max(1)));
         sent.insert(headers::CACHED, ascii(&answer.facts));
+        sent.insert(headers::FROM_JOB, answer.facts.job.as_str());
         let kept = api::acknowledged(&self.client, slot.subject(), sent, answer.body.clone());
         timeout(ASK_MAX, kept).await.map_err(|_| ApiError::Unknown)?
     }

@@ -2,9 +2,12 @@
 //!
 //! [`CommitLog`] names the log's incarnation and its bounds, [`Tail`] reads it in order from a sequence, and
 //! [`CommitLog::read_range`] reads a stretch again. Nothing here acknowledges, deletes or creates anything: whoever
-//! reads keeps his own place.
+//! reads keeps his own place. Whoever adds up from the beginning reads by [`Whole`], which counts each record once, also
+//! where a tombstone took its place.
 
+mod ranges;
 mod tail;
+mod whole;
 
 use std::time::Duration;
 
@@ -15,9 +18,10 @@ use async_nats::jetstream::{Context, ErrorCode};
 use tokio::time::Instant;
 use tollgate_types::event::EventKind;
 use tollgate_types::subjects::RESULTS_STREAM;
-use tollgate_types::{EventError, UnixMillis, UsageEvent, headers, subjects};
+use tollgate_types::{EventError, Tombstone, UnixMillis, UsageEvent, headers, subjects};
 
 pub use tail::Tail;
+pub use whole::{Counted, Whole};
 
 /// How many entries are asked for at once when a range is read again.
 const RANGE_BATCH_MAX: usize = 500;
@@ -77,8 +81,41 @@ pub struct LogEntry {
     pub subject: String,
     /// When the server stored it, by the server's clock.
     pub at: UnixMillis,
-    /// The usage event, or why the message does not count.
+    /// The usage event, or why the message does not count. A tombstone does not: whoever follows the log counted the
+    /// record that it stands for when he came by it.
     pub event: Result<UsageEvent, EventError>,
+    /// What a tombstone stands for.
+    pub buried: Option<Box<Buried>>,
+}
+
+/// What a tombstone stands for.
+#[derive(Clone, Debug)]
+pub struct Buried {
+    /// Which record it was.
+    pub tombstone: Tombstone,
+    /// What it said.
+    pub event: UsageEvent,
+}
+
+impl LogEntry {
+    /// A message of the log as its subject and its headers tell of it.
+    fn new(seq: u64, subject: String, at: UnixMillis, headers: Option<&HeaderMap>) -> LogEntry {
+        let event = judge(&subject, headers);
+        let Some(header) = headers.and_then(|h| h.get(headers::TOMBSTONE)) else {
+            return LogEntry { seq, subject, at, event, buried: None };
+        };
+        match (event, Tombstone::from_header(header.as_str())) {
+            (Ok(event), Ok(tombstone)) if tombstone.sequence < seq => {
+                let buried = Some(Box::new(Buried { tombstone, event }));
+                LogEntry { seq, subject, at, event: Err(EventError::Tombstone(tombstone.sequence)), buried }
+            }
+            (Ok(_), Ok(_)) => {
+                let event = Err(EventError::Malformed("it stands for a record that came after it".to_owned()));
+                LogEntry { seq, subject, at, event, buried: None }
+            }
+            (Err(error), _) | (Ok(_), Err(error)) => LogEntry { seq, subject, at, event: Err(error), buried: None },
+        }
+    }
 }
 
 /// The results stream, as one incarnation of it was found.
@@ -134,6 +171,14 @@ impl CommitLog {
         let info = self.stream.get_info().await.map_err(|error| LogError::Unavailable(error.into()))?;
         self.same_incarnation(&info)?;
         Ok(Bounds { first: info.state.first_sequence, last: info.state.last_sequence })
+    }
+
+    /// A reader of the whole log that counts each record once; see [`Whole`].
+    ///
+    /// # Errors
+    /// As [`CommitLog::bounds`].
+    pub async fn whole(&self) -> Result<Whole, LogError> {
+        Ok(Whole::new(self.clone(), self.bounds().await?))
     }
 
     /// A reader whose first entry is the first one that exists at or after `sequence`.

@@ -1,4 +1,4 @@
-//! What is said and not stored: that a running job is cancelled, that a provider wants to be left alone, and alerts.
+//! What is said and not stored: that a running job is cancelled, that jobs are forgotten, that a provider wants to be left alone, and alerts.
 //!
 //! Whoever is not connected at that moment does not hear it, and nothing depends on it: a cancelled job has its result
 //! already, which whoever runs it finds when it commits; a provider that is called all the same says its wish again.
@@ -22,6 +22,20 @@ pub struct Cancelled {
     pub team: String,
     /// Its id.
     pub job: JobId,
+}
+
+/// Jobs that are forgotten; many are told in several messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Their team.
+    pub team: String,
+    /// Their ids; no more than [`Forgotten::MAX`] at once.
+    pub jobs: Vec<JobId>,
+}
+
+impl Forgotten {
+    /// The most ids in one message: at their longest, a fifth of what a server takes.
+    pub const MAX: usize = 1_000;
 }
 
 /// A deployment that asked to be left alone.
@@ -71,6 +85,22 @@ pub async fn announce_purged(connection: &Connection, purge: &Purge) -> Result<(
 /// Why it could not subscribe.
 pub async fn purges(connection: &Connection) -> Result<Heard<Purge>, SubscribeError> {
     listen(connection, subjects::CACHE_PURGED).await
+}
+
+/// Tells every worker that jobs are forgotten, so that what it keeps of them in its own memory goes too.
+///
+/// # Errors
+/// Why it could not be handed to the connection.
+pub async fn announce_forgotten(connection: &Connection, forgotten: &Forgotten) -> Result<(), PublishError> {
+    publish(connection, subjects::FORGOTTEN.to_owned(), forgotten).await
+}
+
+/// Listens for jobs that are forgotten.
+///
+/// # Errors
+/// Why it could not subscribe.
+pub async fn forgotten(connection: &Connection) -> Result<Heard<Forgotten>, SubscribeError> {
+    listen(connection, subjects::FORGOTTEN).await
 }
 
 /// Listens for cancelled jobs.

@@ -1,7 +1,7 @@
 //! Named crash points: places where a test can make the process die as by `kill -9`, to see what it leaves behind.
 //!
 //! A release build has none. The names are those of the steps between which they stand, of a job's life (C), of a
-//! worker's swaps of accounts (L) and of the settler's (S):
+//! worker's swaps of accounts (L), of the settler's (S) and of forgetting (F):
 //!
 //! | point | where |
 //! | --- | --- |
@@ -23,6 +23,9 @@
 //! | L2 | swapped it |
 //! | S0 | a batch of results was read, no account is swapped |
 //! | S1 | every account is swapped, how far that was is not noted |
+//! | F0 | about to put a tombstone in the place of a result |
+//! | F1 | the tombstone is stored, the result is still there |
+//! | F2 | the result is removed, nothing else of the job is |
 
 use std::str::FromStr;
 

@@ -18,7 +18,9 @@ use tollgate_types::{Budget, CacheRules, Gate, LaneKey, Scope, subjects};
 use crate::bucket::{Bucket, BucketError, Seen, Version};
 pub use access::Access;
 use records::{About, about, decode, pauses_of};
-pub use records::{Checks, ClassWeights, Organisation, Pause, Paused, Record, TeamRecord, WEIGHT_MAX};
+pub use records::{
+    Checks, ClassWeights, Organisation, Pause, Paused, RESULTS_KEEP_SECS_MAX, Record, TeamRecord, WEIGHT_MAX,
+};
 
 /// Says why the directory was not read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -142,7 +142,8 @@ impl Flights {
         struct Deleted {}
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", subjects::FLIGHTS_STREAM);
         let question = serde_json::json!({ "seq": lease.sequence, "no_erase": true });
-        match api::ask::<Deleted>(&self.client, subject, question.to_string().into()).await {
+        let asked = api::ask::<Deleted>(&self.client, subject, question.to_string().into());
+        match timeout(ASK_MAX, asked).await.map_err(|_| ApiError::Unknown)? {
             // Refused: it is not there any more.
             Ok(Deleted {}) | Err(ApiError::Refused { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -155,7 +156,8 @@ impl Flights {
     /// Why the server did not; the claim ends with its lease.
     pub async fn leave_alone(&self, mut lease: Lease) -> Result<(), ApiError> {
         lease.said.alone = true;
-        self.publish(&mut lease, ALONE).await.map(|_| ())
+        let said = timeout(ASK_MAX, self.publish(&mut lease, ALONE)).await;
+        said.map_err(|_| ApiError::Unknown)?.map(|_| ())
     }
 
     /// Which of these requests, by short digest, somebody claims now. Cancel safe.

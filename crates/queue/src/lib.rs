@@ -4,7 +4,7 @@
 //! Read [`streams`] for what exists, [`lanes`] and [`pull`] for how jobs are found and taken, [`delivery`] for what
 //! holding one means, [`wait`] for how one is put off, and [`results`] for the commit log that everything hangs on: one
 //! create-only publish per job. [`bucket`] is what [`directory`], [`ledger`] and [`state`] are made of; [`office`] says
-//! who does what only one may do. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
+//! who does what only one may do. [`tombs`] and [`texts`] remove what somebody wrote, and leave what the books need. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
 //!
 //! [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
@@ -37,6 +37,8 @@ pub mod scan;
 pub mod service;
 pub mod state;
 pub mod streams;
+pub mod texts;
+pub mod tombs;
 pub mod wait;
 
 pub use answers::Answers;

@@ -70,6 +70,16 @@ impl Record {
     }
 }
 
+/// The value of an office as whoever is in it last wrote it, for everybody else; `null` if nobody ever did.
+///
+/// # Errors
+/// Why it could not be read; one that cannot be understood counts as unreadable.
+pub async fn value(state: &State, key: &str) -> Result<Value, StateError> {
+    let Some((bytes, _)) = state.get(key).await? else { return Ok(Value::Null) };
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| StateError::Unreadable(error.into()))?;
+    Ok(record.value)
+}
+
 impl Office {
     /// An office kept under `key`, wanted by `name`, which must be unique: after a crash, who comes back under it takes
     /// the office back at once. Nothing is asked yet.

@@ -17,6 +17,7 @@ use crate::lookup::Lookup;
 
 const USAGE: HeaderName = HeaderName::from_static(headers::USAGE);
 const DIGEST: HeaderName = HeaderName::from_static(headers::DIGEST);
+const TOMBSTONE: HeaderName = HeaderName::from_static(headers::TOMBSTONE);
 
 /// A result that is in the log.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Existing {
     pub event: UsageEvent,
     /// The result line.
     pub payload: Bytes,
+    /// Whether its texts are gone and this stands in its place.
+    pub is_tombstone: bool,
 }
 
 impl Existing {
@@ -184,6 +187,7 @@ fn existing(message: &Message) -> Option<Existing> {
         digest: headers.get(DIGEST)?.as_str().to_owned(),
         event,
         payload: message.payload.clone(),
+        is_tombstone: headers.get(TOMBSTONE).is_some(),
     })
 }
 

@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use async_nats::PublishError;
+use async_nats::client::{Request as ClientRequest, RequestErrorKind};
 use async_nats::service::error::Error as ServiceError;
 use async_nats::service::{Request, Service, ServiceExt as _};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use serde::Serialize;
-use tollgate_types::Team;
+use tollgate_types::{JobId, Team};
 
+use crate::api::ApiError;
 use crate::connect::{ConnectFailure, Connection};
 
 /// What the service is called in `nats micro ls`.
@@ -89,6 +91,43 @@ async fn refuse(request: &Request, code: u16, words: &str) -> Result<(), Publish
     // A line break would end the header.
     let status = words.chars().take(WORDS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     request.respond(Err(ServiceError { status, code: code.into() })).await
+}
+
+/// What came of asking for a job to be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelling {
+    /// It has its end: this, or another before.
+    Ended,
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// How long an answer may take: a worker may have to read a long backlog for it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// Asks the workers to cancel a job, in the place of its team. Cancel safe; a cancelled question may still be answered.
+///
+/// # Errors
+/// [`ApiError::Absent`] if there is no worker, [`ApiError::Unknown`] without an answer, else why it was refused.
+pub async fn cancel(connection: &Connection, team: &str, job: &JobId) -> Result<Cancelling, ApiError> {
+    let subject = format!("tollgate.api.{team}.{}", Ask::Cancel.as_str());
+    let payload = serde_json::json!({ "job": job }).to_string();
+    let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
+    let answer =
+        connection.client.send_request(subject.clone(), request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => ApiError::Absent { subject },
+            _ => ApiError::Unknown,
+        })?;
+    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
+    match header("Nats-Service-Error-Code").as_deref() {
+        None => Ok(Cancelling::Ended),
+        // The job, or its team.
+        Some("404") => Ok(Cancelling::Unknown),
+        Some(code) => Err(ApiError::Refused {
+            code: code.parse().unwrap_or_default(),
+            description: header("Nats-Service-Error").unwrap_or_default(),
+        }),
+    }
 }
 
 /// The service.

@@ -34,6 +34,10 @@ pub struct Limits {
     pub dead_age_max: Duration,
     /// Most bytes of kept answers; the oldest make room.
     pub cache_bytes_max: i64,
+    /// Most bytes of captures; the oldest go first.
+    pub capture_bytes_max: i64,
+    /// How long captures are kept.
+    pub capture_age_max: Duration,
     /// How long the server itself recognises a message id; after it a resubmitted id is answered from the results.
     pub duplicate_window: Duration,
 }
@@ -53,6 +57,8 @@ impl Default for Limits {
             dead_bytes_max: GIB,
             dead_age_max: Duration::from_secs(90 * 24 * 3600),
             cache_bytes_max: GIB,
+            capture_bytes_max: GIB,
+            capture_age_max: Duration::from_secs(30 * 24 * 3600),
             duplicate_window: DUPLICATE_WINDOW,
         }
     }
@@ -75,7 +81,16 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The streams as they should be.
 pub fn wanted(limits: &Limits) -> Vec<Config> {
-    vec![jobs(limits), results(limits), dead(limits), wait(limits), audit(limits), cache(limits), flights(limits)]
+    vec![
+        jobs(limits),
+        results(limits),
+        dead(limits),
+        wait(limits),
+        audit(limits),
+        cache(limits),
+        flights(limits),
+        capture(limits),
+    ]
 }
 
 fn base(limits: &Limits) -> Config {
@@ -205,6 +220,21 @@ fn flights(limits: &Limits) -> Config {
         max_age: Duration::ZERO,
         max_consumers: 100,
         allow_message_ttl: true,
+        ..base(limits)
+    }
+}
+
+fn capture(limits: &Limits) -> Config {
+    Config {
+        name: subjects::CAPTURE_STREAM.into(),
+        description: Some("prompts and answers of teams that want them captured; only the broker writes".into()),
+        subjects: vec![subjects::CAPTURE.into()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages: -1,
+        max_bytes: limits.capture_bytes_max,
+        max_age: limits.capture_age_max,
+        max_consumers: 100,
         ..base(limits)
     }
 }

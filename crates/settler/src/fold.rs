@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tollgate_policy::account::Account;
 use tollgate_policy::budget::{Rule, rules_for};
-use tollgate_queue::commit_log::LogEntry;
+use tollgate_queue::commit_log::{Counted, LogEntry};
 use tollgate_queue::directory::Directory;
 use tollgate_types::{AccountId, Scope, UnixMillis, UsageEvent};
 
@@ -17,13 +17,24 @@ pub struct Booked<'a> {
     pub at: UnixMillis,
     /// What it says.
     pub event: &'a UsageEvent,
+    /// Whether it was read from its tombstone, behind records that came after it.
+    pub late: bool,
 }
 
-/// The records of `entries` that say something.
+/// The records of `entries` that say something. A tombstone does not: the record that it stands for was folded before it
+/// was removed.
 pub fn booked(entries: &[LogEntry]) -> impl Iterator<Item = Booked<'_>> {
     entries.iter().filter_map(|entry| {
         let event = entry.event.as_ref().ok()?;
-        Some(Booked { seq: entry.seq, at: entry.at, event })
+        Some(Booked { seq: entry.seq, at: entry.at, event, late: false })
+    })
+}
+
+/// The same of a log that is read whole.
+pub fn counted(records: &[Counted]) -> impl Iterator<Item = Booked<'_>> {
+    records.iter().filter_map(|Counted { entry, late }| {
+        let event = entry.event.as_ref().ok()?;
+        Some(Booked { seq: entry.seq, at: entry.at, event, late: *late })
     })
 }
 

@@ -1,17 +1,16 @@
 //! Makes accounts anew from the log: what is settled is folded again from its first record, what workers hold is kept.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tollgate_policy::account::Account;
 use tollgate_policy::budget::Rule;
 use tollgate_queue::bucket::BucketError;
-use tollgate_queue::commit_log::{Bounds, CommitLog, LogEntry, LogError};
+use tollgate_queue::commit_log::{Bounds, CommitLog, Counted, LogError};
 use tollgate_queue::directory::Directory;
 use tollgate_queue::ledger::{Records, account_key};
 use tollgate_types::{Scope, UnixMillis};
 
-use crate::fold;
+use crate::fold::{self, Booked};
 
 /// What became of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,12 +84,6 @@ pub enum Which {
     One(Scope),
 }
 
-/// Records read at once.
-const BATCH: usize = 2_000;
-/// How long the server may take for a batch.
-const WAIT: Duration = Duration::from_secs(2);
-/// Batches without anything, in a row, before the log counts as out of reach.
-const QUIET_MAX: u32 = 15;
 /// Swaps that others may come between.
 const TRIES_MAX: usize = 50;
 
@@ -100,6 +93,16 @@ struct Fresh {
     account: Account,
     /// How far the record was folded when it was read last: the fresh one stops there.
     through: u64,
+}
+
+impl Fresh {
+    fn fold(&mut self, record: &Booked<'_>) {
+        if record.late {
+            self.account.fold_late(record.at, record.event, &self.rules);
+        } else {
+            self.account.fold(record.seq, record.at, record.event, &self.rules);
+        }
+    }
 }
 
 /// Makes accounts anew. Workers and the settler may run meanwhile: each account is swapped for what its log says up to
@@ -119,15 +122,11 @@ pub async fn rebuild(
 ) -> Result<Vec<Rebuilt>, RebuildError> {
     let bounds = log.bounds().await?;
     let mut fresh = wanted(log, records, directory, which, bounds, now).await?;
-    let mut rest: Vec<LogEntry> = Vec::new();
-    let mut oldest = None;
+    let mut rest: Vec<Counted> = Vec::new();
     let has_budget = |scope: &Scope| !fold::rules_of(scope, directory).is_empty();
-    let mut reader = Reader::new(log, bounds);
+    let mut reader = log.whole().await?;
     while let Some(batch) = reader.next().await? {
-        if let Some(first) = batch.first().filter(|first| oldest.is_none() && first.seq > 1) {
-            oldest = Some(first.at);
-        }
-        for record in fold::booked(&batch) {
+        for record in fold::counted(&batch) {
             let scopes = match which {
                 Which::All => fold::accounts_of(record.event, has_budget),
                 Which::One(scope) => record.event.scopes().into_iter().filter(|of| of == scope).collect(),
@@ -135,18 +134,22 @@ pub async fn rebuild(
             for scope in scopes {
                 let entry = fresh.entry(scope.clone()).or_insert_with(|| open(scope, log, directory, bounds.last, now));
                 if record.seq <= entry.through {
-                    entry.account.fold(record.seq, record.at, record.event, &entry.rules);
+                    entry.fold(&record);
                 }
             }
         }
         let done = fresh.values().map(|fresh| fresh.through).min().unwrap_or(bounds.last);
-        rest.extend(batch.into_iter().filter(|entry| entry.seq > done));
+        rest.extend(batch.into_iter().filter(|record| record.entry.seq > done));
     }
+    // What was read late comes where it was.
+    rest.sort_by_key(|record| record.entry.seq);
     let mut rebuilt = Vec::new();
-    for (scope, fresh) in fresh {
-        if let Some(oldest) = oldest.filter(|_| !force) {
+    for (scope, mut fresh) in fresh {
+        if let Some(oldest) = reader.complete_since().filter(|_| !force) {
             check_reach(&scope, &fresh.account, oldest)?;
         }
+        // What was read late up to here is in it, and must not be folded once more from the rest.
+        fresh.account.advance(fresh.through);
         rebuilt.push(swap(records, &scope, fresh, &rest, now).await?);
     }
     Ok(rebuilt)
@@ -197,7 +200,7 @@ async fn swap(
     records: &Records,
     scope: &Scope,
     mut fresh: Fresh,
-    rest: &[LogEntry],
+    rest: &[Counted],
     now: UnixMillis,
 ) -> Result<Rebuilt, RebuildError> {
     let key = account_key(&scope.account());
@@ -206,7 +209,7 @@ async fn swap(
         let found = records.get(&key).await.map_err(failed)?;
         let before: Option<Account> = found.as_ref().and_then(|(value, _)| serde_json::from_slice(value).ok());
         let through = before.as_ref().filter(|before| before.log() == fresh.account.log()).map(Account::folded);
-        for record in fold::booked(rest).filter(|record| record.seq <= through.unwrap_or(fresh.through)) {
+        for record in fold::counted(rest).filter(|record| record.seq <= through.unwrap_or(fresh.through)) {
             fresh.account.fold(record.seq, record.at, record.event, &fresh.rules);
         }
         fresh.account.advance(through.unwrap_or(fresh.through));
@@ -234,31 +237,4 @@ async fn swap(
         }
     }
     Err(failed(BucketError::Conflict))
-}
-
-/// Reads the log from its first record to the last one there was at the beginning, and what came meanwhile.
-struct Reader {
-    tail: tollgate_queue::commit_log::Tail,
-    bounds: Bounds,
-    seen: u64,
-}
-
-impl Reader {
-    fn new(log: &CommitLog, bounds: Bounds) -> Reader {
-        Reader { tail: log.tail(bounds.first), bounds, seen: bounds.first.saturating_sub(1) }
-    }
-
-    async fn next(&mut self) -> Result<Option<Vec<LogEntry>>, LogError> {
-        if self.seen >= self.bounds.last {
-            return Ok(None);
-        }
-        for _ in 0..QUIET_MAX {
-            let batch = self.tail.next_batch(BATCH, WAIT).await?;
-            if let Some(last) = batch.last() {
-                self.seen = last.seq;
-                return Ok(Some(batch));
-            }
-        }
-        Err(LogError::TimedOut { first: self.seen + 1, last: self.bounds.last })
-    }
 }

@@ -9,7 +9,7 @@ use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::directory::Directory;
 use tollgate_queue::ledger::Records;
 use tollgate_queue::office::{Left, Office};
-use tollgate_queue::state::State;
+use tollgate_queue::state::{State, StateError};
 use tollgate_queue::{CrashPlan, ServerClock};
 
 use crate::alerts::BudgetAlert;
@@ -66,6 +66,20 @@ pub struct Progress {
     pub log: String,
     /// Everything up to this sequence is folded.
     pub through: u64,
+}
+
+impl Progress {
+    /// How far the settler is, for everybody else; nothing is folded if there has never been one. Cancel safe.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn read(state: &State) -> Result<Progress, StateError> {
+        let value = tollgate_queue::office::value(state, KEY).await?;
+        if value.is_null() {
+            return Ok(Progress::default());
+        }
+        serde_json::from_value(value).map_err(|error| StateError::Unreadable(error.into()))
+    }
 }
 
 impl Settler {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::{LogEntry, LogError, Tail};
-use tollgate_types::EventError;
+use tollgate_types::{EventError, UsageEvent};
 use tollgate_usage::{Row, Stamp, StoreError, rows};
 
 use crate::backoff::delay;
@@ -185,8 +185,8 @@ impl Sink {
 
     fn batch(&self, entries: &[LogEntry]) -> Vec<Row> {
         let stream = self.log.identity();
-        let of = |entry: &LogEntry, event| rows(Stamp { stream, seq: entry.seq, at: entry.at }, event);
-        entries.iter().filter_map(|entry| entry.event.as_ref().ok().map(|event| of(entry, event))).flatten().collect()
+        let counted = entries.iter().filter_map(|entry| booked(entry, stream));
+        counted.flat_map(|(stamp, event)| rows(stamp, event)).collect()
     }
 
     /// Inserts a batch, trying for ever: the same rows under the same token.
@@ -265,6 +265,21 @@ impl Sink {
     }
 }
 
+/// What an entry adds to the tables: a pure function of it, because a batch that is sent again must be the same batch.
+///
+/// A tombstone adds nothing where the record that it stands for was sunk before it was removed. Otherwise there was no
+/// sink then, and the first one counts the tombstone as that record.
+fn booked<'a>(entry: &'a LogEntry, stream: &'a str) -> Option<(Stamp<'a>, &'a UsageEvent)> {
+    match &entry.buried {
+        None => entry.event.as_ref().ok().map(|event| (Stamp { stream, seq: entry.seq, at: entry.at }, event)),
+        Some(buried) if buried.tombstone.sunk => None,
+        Some(buried) => {
+            let stamp = Stamp { stream, seq: buried.tombstone.sequence, at: buried.tombstone.at };
+            Some((stamp, &buried.event))
+        }
+    }
+}
+
 /// How often a sink that is too old looks again.
 const NEWER_PAUSE: Duration = Duration::from_secs(10);
 
@@ -275,7 +290,8 @@ fn readable(entries: &[LogEntry]) -> &[LogEntry] {
     &entries[..until]
 }
 
-/// Records that were removed from the log before they were in ClickHouse: only retention or an operator does that.
+/// Records that were removed from the log before they were in ClickHouse: only retention or an operator does that. A
+/// first sink also counts those whose tombstones it reads later, and books then.
 fn lose(count: u64, from: u64) {
     let lost = metrics::counter!("tollgate_sink_lost_records_total");
     lost.increment(count);
@@ -286,7 +302,7 @@ fn lose(count: u64, from: u64) {
 
 fn count_malformed(entries: &[LogEntry]) -> u64 {
     let mut malformed = 0;
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| entry.buried.is_none()) {
         if let Err(reason) = &entry.event {
             malformed += 1;
             tracing::warn!(

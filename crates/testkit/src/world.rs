@@ -415,6 +415,7 @@ pub fn small_limits() -> Limits {
         wait_bytes_max: 1 << 30,
         results_bytes_max: 2 << 30,
         dead_bytes_max: 64 << 20,
+        capture_bytes_max: 64 << 20,
         duplicate_window: SHORT_WINDOW,
         ..Limits::default()
     }

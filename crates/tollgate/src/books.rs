@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_queue::commit_log::{CommitLog, LogEntry, LogError};
+use tollgate_queue::commit_log::{CommitLog, Counted, LogEntry, LogError};
 use tollgate_queue::state::State;
 use tollgate_sink::SinkProgress;
 use tollgate_types::{EventError, UnixMillis};
@@ -10,13 +10,6 @@ use tollgate_usage::reconcile::{self, Difference, Ledger};
 use tollgate_usage::{HourRange, Source, Store, StoreError};
 
 use crate::exit::{Code, Failure};
-
-/// How many records are asked for at once; each is a header of a few hundred bytes.
-const BATCH: usize = 1000;
-/// How long one batch may take to come before the server is asked again.
-const BATCH_WAIT: Duration = Duration::from_millis(250);
-/// How long the log may bring nothing before the reading is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What the commit log says, folded.
 #[derive(Clone, Debug, Default)]
@@ -46,19 +39,16 @@ impl Folded {
     }
 }
 
-/// Reads the log from its beginning to `last` and folds what lies in the range. Cancel safe.
+/// Reads the log from its beginning to `last` and folds what lies in the range, each record once, also where a tombstone
+/// took its place. Cancel safe.
 ///
 /// # Errors
 /// A failure with [`Code::Nats`] when the log cannot be read to that end.
 pub async fn fold(log: &CommitLog, last: u64, range: HourRange) -> Result<Folded, Failure> {
     let mut folded = Folded::default();
-    if last == 0 {
-        return Ok(folded);
-    }
-    let (mut tail, mut heard) = (log.tail(1), tokio::time::Instant::now());
-    loop {
-        let batch = tail.next_batch(BATCH, BATCH_WAIT).await.map_err(unread)?;
-        for entry in batch.iter().filter(|entry| entry.seq <= last) {
+    let mut whole = log.whole().await.map_err(unread)?;
+    while let Some(batch) = whole.next().await.map_err(unread)? {
+        for Counted { entry, .. } in batch.iter().filter(|record| record.entry.seq <= last) {
             // A record that counts and cannot be read leaves no sum to compare.
             if let Err(error @ EventError::Newer(_)) = &entry.event {
                 return Err(
@@ -67,16 +57,8 @@ pub async fn fold(log: &CommitLog, last: u64, range: HourRange) -> Result<Folded
             }
             folded.take(entry, range);
         }
-        // The last records may have been removed: then the end of the log is the end.
-        if batch.last().is_some_and(|entry| entry.seq >= last) || tail.pending() == Some(0) {
-            return Ok(folded);
-        }
-        if !batch.is_empty() {
-            heard = tokio::time::Instant::now();
-        } else if heard.elapsed() > SILENCE_MAX {
-            return Err(Failure::new(Code::Nats, format!("the results were not read to their end at {last} in time")));
-        }
     }
+    Ok(folded)
 }
 
 /// A failure to read the log.
@@ -143,7 +125,7 @@ mod tests {
         let event = event
             .map_err(|why| EventError::Malformed(why.to_owned()))
             .map(|()| serde_json::from_str(json).expect("an event"));
-        LogEntry { seq: 1, subject: "tollgate.results.a.j".into(), at: UnixMillis(at), event }
+        LogEntry { seq: 1, subject: "tollgate.results.a.j".into(), at: UnixMillis(at), event, buried: None }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, guardrails, init, job, ledger, models,
-    queue, reconcile, serve, sim_provider, submit, team, usage,
+    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init, job, ledger,
+    models, queue, reconcile, serve, sim_provider, submit, team, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -57,6 +57,8 @@ pub enum Command {
     Ledger(ledger::Args),
     /// Look at jobs that could not be run, and replay them
     Dead(dead::Args),
+    /// Remove every text of a job or of an end user; what was spent stays in the books
+    Forget(forget::Args),
     /// Register, show, change and remove teams
     Team(team::Args),
     /// List the models that are served, with their deployments, contexts and prices
@@ -116,6 +118,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Reconcile(args) => reconcile::run(&args, &cx).await,
         Command::Ledger(args) => ledger::run(&args, &cx).await,
         Command::Dead(args) => dead::run(&args, &cx).await,
+        Command::Forget(args) => forget::run(&args, &cx).await,
         Command::Team(args) => team::run(&args, &cx).await,
         Command::Models(args) => models::run(&args, &cx).await,
         Command::Guardrails(args) => guardrails::run(&args, &cx).await,

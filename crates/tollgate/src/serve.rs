@@ -16,6 +16,7 @@ use tollgate_queue::lanes::ask_the_time;
 use tollgate_queue::ledger::Records;
 use tollgate_queue::state::State;
 use tollgate_queue::{Connection, Lanes, Results, ServerClock, Wait};
+use tollgate_retention::{Sweeper, SweeperConfig};
 use tollgate_settler::{Settler, SettlerConfig};
 use tollgate_sink::Sink;
 use tollgate_worker::{CrashPlan, Parts, Routes, Worker, WorkerStatus};
@@ -37,7 +38,7 @@ pub enum Role {
     Worker,
     /// Moves results into ClickHouse.
     Sink,
-    /// Folds results into the accounts.
+    /// Folds results into the accounts, and removes the texts of those that are old enough.
     Settler,
     /// Answers probes.
     Http,
@@ -287,6 +288,18 @@ impl Broker {
         let config = &self.plan.loaded.config;
         let webhook = config.alerts.webhook.as_ref().map(|url| webhook(url, config.worker.proxy.as_deref()));
         let (webhook, poster) = webhook.transpose()?.unzip();
+        // Beside the settler, because every deployment has one.
+        let sweeping = SweeperConfig {
+            lease: settings.lease,
+            crash: self.plan.crash.clone(),
+            ..SweeperConfig::new(&self.plan.name)
+        };
+        let (known, time) = (directory.clone(), clock.clone());
+        let sweeper = Sweeper::new(sweeping, connection, log.clone(), state.clone(), (known, time));
+        self.supervisor.spawn("sweeper", |stop| async move {
+            sweeper.run(stop).await;
+            Ok(())
+        });
         let settler = Settler::new(settings, log, state, (records, directory.clone(), clock.clone()), sender);
         self.supervisor.spawn("settler", |stop| async move {
             tokio::select! {
@@ -389,6 +402,7 @@ impl Broker {
         // Before the sink, which then finds the last results in the log.
         self.supervisor.stop("worker", config.worker.drain.0 + HAND_BACK).await;
         self.supervisor.stop("keys", HTTP_GRACE).await;
+        self.supervisor.stop("sweeper", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;

@@ -398,6 +398,42 @@ async fn an_answer_is_printed_while_it_is_written() {
     assert!(result && plain.out.split_whitespace().count() > 3, "{}", plain.out);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_answers_are_counted_and_forgotten_and_the_audit_tells_by_whom() {
+    let operator = Operator::new().await;
+    operator.configure("[cache]\nmode = \"use\"\n[teams.marketing.cache]\nmode = \"off\"\nttl = \"10m\"");
+    let applied = operator.json(&["config", "apply"]).await;
+    assert!(applied.to_string().contains("cache mode not set -> use"), "{applied}");
+    assert_eq!(operator.json(&["team", "show", "search"]).await["cache"]["mode"], "use");
+    assert_eq!(operator.json(&["team", "show", "marketing"]).await["cache"]["ttl_seconds"], 600);
+
+    let _worker = operator.world.worker("w1", |_| {}).await;
+    let submit = async |team: &str, cache: &[&str]| {
+        let line = ["submit", "--wait", "--team", team, "--model", "sim-small", "hello"];
+        let said = operator.run(&[&line[..], cache, &["--output", "jsonl"]].concat()).await;
+        let result: Value = serde_json::from_str(said.out.lines().last().expect("a result")).unwrap();
+        result["tollgate"]["cache"].as_str().unwrap_or_else(|| panic!("{result}")).to_owned()
+    };
+    assert_eq!(submit("search", &[]).await, "miss");
+    let kept = async || operator.json(&["cache", "stats"]).await["answers"].as_u64().unwrap();
+    testkit::eventually("it is kept", Duration::from_secs(20), || async { (kept().await == 1).then_some(()) }).await;
+    assert_eq!(submit("search", &[]).await, "hit");
+    assert_eq!(submit("search", &["--cache", "bypass"]).await, "bypass");
+    assert_eq!(submit("marketing", &["--cache", "use"]).await, "bypass", "it is off");
+
+    assert_eq!(operator.run(&["cache", "purge"]).await.code, Some(2), "whose?");
+    let other = operator.json(&["cache", "purge", "--team", "search", "--model", "big"]).await;
+    assert_eq!((&other["answers"], kept().await), (&0.into(), 1));
+    let purged = operator.json(&["cache", "purge", "--team", "search", "--reason", "a leak"]).await;
+    assert_eq!((&purged["answers"], kept().await), (&1.into(), 0));
+    let mut audit = operator.world.jetstream().await.get_stream("TOLLGATE_AUDIT").await.unwrap();
+    let last = audit.info().await.unwrap().state.last_sequence;
+    let entry: Value = serde_json::from_slice(&audit.get_raw_message(last).await.unwrap().payload).unwrap();
+    assert_eq!((&entry["kind"], &entry["action"]), (&"cache".into(), &"cache purge".into()));
+    assert_eq!((&entry["reason"], &entry["name"]), (&"a leak".into(), &"team search".into()));
+    assert!(entry["author"].as_str().unwrap().starts_with("ann"), "{entry}");
+}
+
 #[tokio::test]
 async fn models_are_listed_with_who_serves_them_and_priced() {
     let operator = Operator::new().await;
@@ -421,4 +457,40 @@ async fn models_are_listed_with_who_serves_them_and_priced() {
     let unknown = operator.run(&["models", "price", "gpt-9"]).await;
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("nothing serves the model 'gpt-9'; there are: big, fast, mini"), "{}", unknown.err);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_user_is_forgotten_by_one_command_and_the_audit_does_not_name_her() {
+    const USER: &str = "eve@example.com";
+    let operator = Operator::new().await;
+    let _settler = operator.world.settler("settler").await;
+    let worker = operator.world.worker("w1", |_| {}).await;
+    let producer = operator.world.producer("search").await;
+    let line = World::line("a prompt", Some("tokens=5"), serde_json::json!({ "user": USER }));
+    let id = producer.submit(Class::Standard, line, None).await.unwrap().id;
+    operator.world.result(&producer, &id).await;
+
+    let of_user = ["forget", "--team", "search", "--end-user", USER];
+    let meant = operator.json(&[&of_user[..], &["--dry-run"]].concat()).await;
+    assert_eq!(texts(&meant, "job"), [id.as_str()]);
+    assert!(operator.world.result(&producer, &id).await.response.is_some(), "nothing was done");
+    let done = operator.json(&[&of_user[..], &["--reason", "ticket 88"]].concat()).await;
+    assert_eq!((&done["jobs"], &done["pending"]), (&1.into(), &0.into()), "{done}");
+    let result = operator.world.result(&producer, &id).await;
+    assert_eq!(result.error.unwrap().code, tollgate_types::ErrorCode::Forgotten);
+    assert!(result.response.is_none());
+
+    let audit = operator.world.jetstream().await.get_stream("TOLLGATE_AUDIT").await.unwrap();
+    let entry = audit.get_last_raw_message_by_subject("tollgate.audit.forget.*").await.unwrap();
+    let entry = String::from_utf8(entry.payload.to_vec()).unwrap();
+    assert!(entry.contains("ticket 88") && entry.contains("1 job(s)") && !entry.contains("eve"), "{entry}");
+    let explained = operator.run(&["job", "explain", "--team", "search", id.as_str()]).await;
+    assert!(explained.out.contains("gone: somebody had the job forgotten"), "{}{}", explained.out, explained.err);
+    let captured = operator.run(&["job", "captured", "--team", "search", id.as_str()]).await;
+    assert_eq!(captured.code, Some(6), "{}", captured.err);
+    let got = operator.run(&["job", "get", "--team", "search", id.as_str()]).await;
+    assert!(got.out.contains("the job was forgotten"), "{}", got.out);
+    let nobody = operator.run(&["forget", "--team", "search", "--end-user", "nobody"]).await;
+    assert_eq!((nobody.code, nobody.err.contains("0 job(s)")), (Some(0), true), "{}", nobody.err);
+    worker.drained().await;
 }

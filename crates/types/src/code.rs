@@ -107,6 +107,8 @@ codes! {
     AnswerBlocked = "answer_blocked", Blocked, "A guardrail rule of the team fired on the answer; it was paid for and is not delivered.", "Ask for something else; the message names the rule, never what it found.";
     GuardrailFailed = "guardrail_failed", Blocked, "A guardrail of the team could not be applied (a checker that does not answer, a part that cannot be read), and the team's jobs do not pass without it.", "Try later; the operator should look at the checker, or let jobs pass (`on_failure = \"allow\"`).";
     Cancelled = "cancelled", Cancelled, "Somebody cancelled the job.", "Submit it again under a fresh id if that was a mistake.";
+    Forgotten = "forgotten", Cancelled, "Somebody had the job forgotten: its prompt and its answer are gone. The status of a job that had ended stays what it was.", "Submit it again under a fresh id if its answer is still needed.";
+    NotKept = "not_kept", Cancelled, "The result is older than its team keeps results, and its answer is gone. The status stays what it was.", "Submit it again under a fresh id if its answer is still needed.";
     DeadlineExceeded = "deadline_exceeded", Expired, "The deadline passed before there was an answer.", "Give it more time.";
     Poison = "poison", Failed, "The job ended the process that ran it, repeatedly, also when it ran alone.", "Look at the dead letter; it can be replayed after the cause is mended.";
     RateLimited = "rate_limited", Failed, "The provider kept refusing for its rate limit.", "Try later, or add capacity.";

@@ -324,6 +324,9 @@ pub enum EventError {
     /// It is no usage event, and does not count.
     #[error("{0}")]
     Malformed(String),
+    /// It stands in the place of a record whose texts are gone, which counted when it was read.
+    #[error("it stands in the place of record {0}")]
+    Tombstone(u64),
     /// It is a usage event of another version of Tollgate: it counts, and this code must not pass over it.
     #[error("it has version {0}, which this process cannot read; run a newer one")]
     Newer(u32),

@@ -33,6 +33,10 @@ pub const PARKED_ACCEPTED_AT: &str = "Tollgate-Accepted-At";
 pub const PARKED_DELIVERIES: &str = "Tollgate-Deliveries";
 /// On a parked job: what it waits for, in words.
 pub const PARKED_FOR: &str = "Tollgate-Waits-For";
+/// On a result whose texts are gone: the [`Tombstone`](crate::Tombstone) as JSON in ASCII.
+pub const TOMBSTONE: &str = "Tollgate-Tombstone";
+/// On a kept answer: the id of the job that it came from, so that it goes when that job is forgotten.
+pub const FROM_JOB: &str = "Tollgate-From-Job";
 /// W3C trace context of the producer; it goes on through the provider call.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C vendor trace state; it travels with [`TRACEPARENT`].

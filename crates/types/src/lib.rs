@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod caching;
+pub mod capture;
 pub mod code;
 pub mod delta;
 pub mod endpoint;
@@ -26,9 +27,11 @@ pub mod spelling;
 pub mod strict;
 pub mod subjects;
 pub mod tokens;
+pub mod tombstone;
 
 pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
 pub use caching::{CacheMode, CacheRules, SharedBy};
+pub use capture::Captured;
 pub use code::{ErrorCode, Status};
 pub use delta::{DeltaEvent, DeltaMessage};
 pub use endpoint::Endpoint;
@@ -41,3 +44,4 @@ pub use money::NanoUsd;
 pub use result::{JobResult, ResultFacts};
 pub use scope::{AccountId, Gate, Scope};
 pub use tokens::Tokens;
+pub use tombstone::Tombstone;

@@ -2,6 +2,7 @@
 
 use schemars::Schema;
 
+use crate::capture::Captured;
 use crate::delta::DeltaMessage;
 use crate::event::UsageEvent;
 use crate::job::JobLine;
@@ -13,6 +14,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("job.schema.json", schemars::schema_for!(JobLine)),
         ("result.schema.json", schemars::schema_for!(JobResult)),
         ("delta.schema.json", schemars::schema_for!(DeltaMessage)),
+        ("captured.schema.json", schemars::schema_for!(Captured)),
         ("usage-event.schema.json", schemars::schema_for!(UsageEvent)),
     ]
 }

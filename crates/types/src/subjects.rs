@@ -17,6 +17,8 @@ pub const AUDIT_STREAM: &str = "TOLLGATE_AUDIT";
 pub const CACHE_STREAM: &str = "TOLLGATE_CACHE";
 /// The stream of claims: who is asking a provider for an answer that others wait for.
 pub const FLIGHTS_STREAM: &str = "TOLLGATE_FLIGHTS";
+/// The stream of prompts as they were sent and answers as they came, of teams that want that; only the broker writes it.
+pub const CAPTURE_STREAM: &str = "TOLLGATE_CAPTURE";
 /// The bucket of account and limit records.
 pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 /// The bucket of live configuration: teams, budgets, limits, pauses.
@@ -41,6 +43,8 @@ pub const AUDIT: &str = "tollgate.audit.*.*";
 pub const CACHE: &str = "tollgate.cache.*.*.*";
 /// What the stream of claims listens to: the short digest of a key.
 pub const FLIGHTS: &str = "tollgate.flight.*";
+/// What the stream of captures listens to: team, job.
+pub const CAPTURE: &str = "tollgate.capture.*.*";
 /// What answers are published on while they are written, not stored: team, job.
 pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
@@ -51,6 +55,8 @@ pub const CANCELLED: &str = "tollgate.control.cancelled";
 pub const LEFT_ALONE: &str = "tollgate.control.left_alone";
 /// Where workers hear that kept answers are to be forgotten.
 pub const CACHE_PURGED: &str = "tollgate.control.cache_purged";
+/// Where workers hear that jobs are forgotten.
+pub const FORGOTTEN: &str = "tollgate.control.forgotten";
 /// What teams ask: team, question.
 pub const API: &str = "tollgate.api.*.*";
 
@@ -105,6 +111,11 @@ pub fn parse_jobs(subject: &str) -> Option<LaneKey> {
 /// The subject of a job's one result.
 pub fn result(team: &str, job: &JobId) -> String {
     format!("tollgate.results.{team}.{job}")
+}
+
+/// The subject of a job's capture.
+pub fn capture(team: &str, job: &JobId) -> String {
+    format!("tollgate.capture.{team}.{job}")
 }
 
 /// Where the answer of a job that asks for a stream is published while it is written; nothing is stored.

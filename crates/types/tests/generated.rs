@@ -95,6 +95,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::FLIGHTS,
         subjects::API,
         subjects::ALERT,
+        subjects::CAPTURE,
         subjects::DELTAS,
     ]
     .map(str::to_owned)
@@ -114,7 +115,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
     ];
     let dead =
         [headers::DEAD_REASON, headers::DEAD_SUBJECT, headers::DEAD_JOB, headers::DEAD_MSG_ID, headers::DEAD_HEADERS];
-    for header in names.iter().chain(&dead) {
+    for header in names.iter().chain(&dead).chain(&[headers::TOMBSTONE]) {
         assert!(text.lines().any(|line| line.trim() == format!("{header}:")), "{header} is not described");
     }
     for stream in [
@@ -124,6 +125,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::WAIT_STREAM,
         subjects::CACHE_STREAM,
         subjects::FLIGHTS_STREAM,
+        subjects::CAPTURE_STREAM,
     ] {
         assert!(text.contains(stream), "{stream} is not named");
     }

@@ -110,13 +110,18 @@ impl Cache {
         }
     }
 
-    /// Forgets in memory what somebody purged; for ever. What is purged while the connection is away is forgotten when
-    /// it comes back, with everything else.
+    /// Forgets in memory what somebody purged, and what came from jobs that are forgotten; for ever. What is said while
+    /// the connection is away is made up for when it comes back, by forgetting everything.
     pub(crate) async fn follow(&self) {
         loop {
-            if let Ok(mut purges) = control::purges(&self.connection).await {
-                while let Some(purge) = purges.next().await {
-                    self.memory.purge(&purge);
+            let heard = (control::purges(&self.connection).await, control::forgotten(&self.connection).await);
+            if let (Ok(mut purges), Ok(mut forgotten)) = heard {
+                loop {
+                    tokio::select! {
+                        Some(purge) = purges.next() => self.memory.purge(&purge),
+                        Some(jobs) = forgotten.next() => self.memory.forget(&jobs),
+                        else => break,
+                    }
                 }
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -192,7 +197,7 @@ pub(crate) async fn look(job: &JobSpec, run: &Run, cx: &Context) -> Looked {
 /// The wait for the answer that another job fetches; `None` if too many are waited for already.
 pub(crate) fn wait(wanted: &Wanted, cx: &Context) -> Option<Parking> {
     let gate = Gate::Answer(wanted.slot.key.short());
-    if !cx.gates.may_wait_for(&gate) {
+    if !cx.gates.may_wait_for(&gate, std::time::Instant::now()) {
         return None;
     }
     metrics::counter!("tollgate_cache_shared_total", "team" => wanted.slot.team.clone()).increment(1);

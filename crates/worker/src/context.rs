@@ -90,6 +90,7 @@ impl Context {
             pool: config.pool.clone(),
             parked: Default::default(),
             aloft: Default::default(),
+            let_wait: Default::default(),
         };
         Context {
             cache: Cache::new(&parts.connection, config.cache_memory_bytes_max),

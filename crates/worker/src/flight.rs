@@ -89,19 +89,9 @@ pub(crate) async fn board(ticket: Ticket, run: &Run, cx: &Context) -> Boarding {
     Boarding::Go(Flight { wanted: Some(wanted), claim: None })
 }
 
-impl Landing {
-    /// Keeps this body, which the guardrails left, in place of the provider's; `None` if they changed nothing.
-    pub(crate) fn keeps(&mut self, screened: Option<Box<RawValue>>) {
-        if let (Some(keeping), Some(body)) = (&mut self.keeping, screened) {
-            keeping.1.body = Bytes::copy_from_slice(body.get().as_bytes());
-        }
-    }
-}
-
 impl Flight {
-    /// Takes what came of the calls: a copy of an answer that is worth keeping, as the provider gave it. What becomes of
-    /// the answer on its way to the producer does not change the copy; whoever finds that it must not be given to others
-    /// says so with [`Landing::forget`].
+    /// Takes what came of the calls: a copy of an answer that is worth keeping, as the provider gave it; what the
+    /// guardrails make of it is told by [`Landing::screened`].
     pub(crate) fn land(self, came: &Came, run: &Run, held: &Held, cx: &Context) -> Landing {
         let Flight { wanted, claim } = self;
         let Some(wanted) = wanted else { return Landing::default() };
@@ -158,10 +148,15 @@ fn worth<'a>(end: &'a End, answer: &Answer, held: &Held, wanted: &Wanted) -> Res
 }
 
 impl Landing {
-    /// Keeps nothing of it, and lets nobody share it.
-    #[allow(dead_code, reason = "guardrails say so of an answer that they refuse")]
-    pub(crate) fn forget(&mut self) {
-        (self.keeping, self.apart) = (None, true);
+    /// Takes in what the guardrails made of the answer, with how the job ends now. Of one that they refuse, nothing is
+    /// kept and nobody shares it; of one that they changed, the body that they left, with its placeholders.
+    pub(crate) fn screened(&mut self, end: &End, body: Option<Box<RawValue>>) {
+        if let Outcome::Refused(..) = end.outcome {
+            self.apart |= self.keeping.take().is_some();
+        }
+        if let (Some(keeping), Some(body)) = (&mut self.keeping, body) {
+            keeping.1.body = Bytes::copy_from_slice(body.get().as_bytes());
+        }
     }
 
     /// Keeps the answer, if this run's result is the one that counts, and then lets those come back who wait for it.

@@ -3,8 +3,9 @@
 //! A door that is as wide as a lane closes the lane, whose jobs stay untouched in their queue. A narrower one lets the
 //! lane's other jobs pass; the jobs that it stops are parked behind it ([`crate::park`]) and come back through here.
 
-use std::collections::HashSet;
-use std::sync::{Arc, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
 
 use tollgate_queue::Directory;
 use tollgate_types::{Class, Gate, LaneKey, Scope};
@@ -62,11 +63,15 @@ pub(crate) struct Gates {
     pub(crate) parked: RwLock<HashSet<(Gate, LaneKey)>>,
     /// Which answers another job is fetching, of those that parked jobs wait for, by the short digest of their key.
     pub(crate) aloft: RwLock<HashSet<String>>,
+    /// Which answers a job was let wait for here lately: a count may not know of it yet.
+    pub(crate) let_wait: Mutex<HashMap<Gate, Instant>>,
 }
 
 /// The most answers that jobs wait for at a time: each such gate is a consumer, and counting them all takes the server
 /// eight milliseconds. Beyond it jobs call for themselves.
 const ANSWERS_MAX: usize = 256;
+/// A job that was let wait is in the counts after this.
+const COUNTED_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a lane or a job does not run, for `explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,18 +115,18 @@ impl Gates {
         *self.aloft.write().expect("no holder panics") = aloft;
     }
 
-    /// Whether one more job may wait for the answer of this gate.
-    pub(crate) fn may_wait_for(&self, gate: &Gate) -> bool {
+    /// Whether one more job may wait for the answer of this gate; then it is taken to wait there.
+    pub(crate) fn may_wait_for(&self, gate: &Gate, now: Instant) -> bool {
+        let mut let_wait = self.let_wait.lock().expect("no holder panics");
+        let_wait.retain(|_, since| now.duration_since(*since) < COUNTED_AFTER);
         let parked = self.parked.read().expect("no holder panics");
-        let mut answers: HashSet<&Gate> = HashSet::new();
-        for (of, _) in parked.iter() {
-            match of {
-                Gate::Answer(_) if of == gate => return true,
-                Gate::Answer(_) => drop(answers.insert(of)),
-                Gate::Due | Gate::Account(_) | Gate::Model(_) => {}
-            }
+        let counted = parked.iter().map(|(gate, _)| gate).filter(|gate| matches!(gate, Gate::Answer(_)));
+        let answers: HashSet<&Gate> = counted.chain(let_wait.keys()).collect();
+        let may = answers.contains(gate) || answers.len() < ANSWERS_MAX;
+        if may {
+            let_wait.insert(gate.clone(), now);
         }
-        answers.len() < ANSWERS_MAX
+        may
     }
 
     fn is_aloft(&self, digest: &str) -> bool {

@@ -13,6 +13,7 @@ mod answered;
 mod board;
 mod cache;
 mod call;
+mod capture;
 mod commit;
 mod config;
 mod context;

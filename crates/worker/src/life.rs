@@ -13,6 +13,7 @@
 //! job without one runs again, and what earlier deliveries may have cost is counted as unknown, never as cost. Money
 //! that a dead worker held comes back with its lease ([`crate::ledger`]).
 
+use bytes::Bytes;
 use tollgate_policy::order::Cost;
 use tollgate_queue::answers::KeptAnswer;
 use tollgate_queue::{Delivery, Kept, Settlement};
@@ -35,7 +36,7 @@ use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
 use crate::screen::{Passed, Told};
 use crate::{
-    admit, answered, cache, call, commit, deltas, flight, hold, identify, park, reply, route, screen, suspect,
+    admit, answered, cache, call, capture, commit, deltas, flight, hold, identify, park, reply, route, screen, suspect,
 };
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
@@ -126,10 +127,14 @@ async fn run(
 
     // Before anything that could cost: an id that has its result gets that result again, and that this job is in
     // flight is kept where a crash cannot reach it. Both questions go out at once.
+    let redelivered = run.redelivered();
     let (looked, _entry) = tokio::join!(answered::look(&identity, run, cx), cx.in_flight.enter(&delivery.place));
     let run = match looked? {
         Answered::No(run) => run,
         Answered::Same(existing) => {
+            if let (true, Ok(sent)) = (redelivered, &identity.spec) {
+                capture::again(sent, &existing, cx).await;
+            }
             reply::send(identity.reply_to(&delivery.lane.team), existing.payload, cx).await;
             return Ok(());
         }
@@ -178,6 +183,8 @@ struct Work {
     cached: Cached,
     /// What is left to do for others who want the same answer.
     landing: Landing,
+    /// The body that was sent to providers, if one was.
+    sent: Option<Bytes>,
 }
 
 impl Work {
@@ -188,14 +195,23 @@ impl Work {
 
     /// An end at which this run paid nothing; earlier deliveries may have.
     fn unpaid(end: End, unknown: Unknown) -> Work {
-        let (cached, landing) = (Cached::bypassed(), Landing::default());
-        Work { end, unknown, slot: None, money: None, downgraded_to: None, told: Told::default(), cached, landing }
+        Work {
+            end,
+            unknown,
+            slot: None,
+            money: None,
+            downgraded_to: None,
+            told: Told::default(),
+            cached: Cached::bypassed(),
+            landing: Landing::default(),
+            sent: None,
+        }
     }
 
     /// An answer that was given before. It needs no money, no permit and no provider; the guardrails of now hold for it.
     async fn hit(answer: KeptAnswer, mut screened: Passed<'_>, run: &Run, unknown: Unknown, cx: &Context) -> Work {
         let (end, cached) = cache::play(answer);
-        let (end, _) = screened.answer(end, run, cx).await;
+        let (end, _) = screened.answer(end, &run.team, cx).await;
         deltas::replay(&end, &screened.job, run, cx).await;
         Work { cached: cached.of(&end), ..Work::unpaid(end, unknown).telling(screened.told) }
     }
@@ -224,7 +240,7 @@ async fn ready<'a>(
     }
     let route = route::route(job, &run.team, cx).map_err(|end| Done::Work(Work::only(end)))?;
     let unpaid = |(end, told): (End, Told)| Done::Work(Work::unpaid(end, callable(&route)).telling(told));
-    let screened = screen::request(job, run, cx).await.map_err(unpaid)?;
+    let screened = screen::request(job, &run.team, cx).await.map_err(unpaid)?;
     // What it can cost goes by what leaves.
     let route = match screened.changed() {
         true => {
@@ -303,11 +319,12 @@ async fn work(
     passes.into_iter().for_each(|pass| pass.used(tokens));
     match came {
         Came::End(end) => {
-            let (end, screened_body) = screened.answer(end, run, cx).await;
-            landing.keeps(screened_body);
+            let (end, body) = screened.answer(end, &run.team, cx).await;
+            landing.screened(&end, body);
             deltas::withheld(&end, &screened, run, cx).await;
-            let told = screened.told;
-            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told, cached, landing })
+            let Passed { job, told, .. } = screened;
+            let sent = Some(job.body.clone());
+            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told, cached, landing, sent })
         }
         Came::Park(parking, attempts) => {
             suspect::survived(slot, &run.team, &run.job, cx).await;
@@ -322,7 +339,7 @@ async fn finish(
     delivery: &Delivery,
     identity: &Identity,
     run: Run,
-    Work { end, unknown, slot, money, downgraded_to, told, cached, landing }: Work,
+    Work { end, unknown, slot, money, downgraded_to, told, cached, landing, sent }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
     if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
@@ -330,12 +347,16 @@ async fn finish(
     }
     let read_along = identity.spec.as_ref().is_ok_and(deltas::are_wanted).then(|| run.clone());
     let paid = commit::Paid { unknown, money, downgraded_to, told, cached };
+    let sent = sent.filter(|_| !end.attempts.is_empty() && capture::is_on(&run.team, cx));
     let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
     cx.config.crash.point("C6");
     suspect::survived(slot, &delivery.lane.team, &identity.job, cx).await;
-    reply::send(identity.reply_to(&delivery.lane.team), committed.line, cx).await;
+    reply::send(identity.reply_to(&delivery.lane.team), committed.line.clone(), cx).await;
     if let Some(run) = read_along {
         deltas::end(&run, cx).await;
+    }
+    if let Some(sent) = sent {
+        capture::keep(&delivery.lane.team, &sent, &committed.line, cx).await;
     }
     // After the reply: nobody waits for others' sake.
     landing.end(committed.answered, cx).await;

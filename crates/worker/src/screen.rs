@@ -17,7 +17,6 @@ use tollgate_types::{ErrorCode, JobSpec};
 
 use crate::context::Context;
 use crate::end::{End, Outcome};
-use crate::run::Run;
 
 /// What is told of a job's guardrails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,14 +42,14 @@ pub(crate) struct Passed<'a> {
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Screens a prompt: the job as it may go on, or its end and why.
-pub(crate) async fn request<'a>(job: &'a JobSpec, run: &Run, cx: &Context) -> Result<Passed<'a>, (End, Told)> {
-    let guard = match cx.guards.of(&run.team) {
+pub(crate) async fn request<'a>(job: &'a JobSpec, team: &str, cx: &Context) -> Result<Passed<'a>, (End, Told)> {
+    let guard = match cx.guards.of(team) {
         Ok(Some(guard)) => guard,
         Ok(None) => return Ok(Passed::untouched(job)),
         Err(_) => return Err((unusable(), Told::default())),
     };
     let mut screening = Screening { side: Side::Request, guard, vault: Vault::default(), told: Told::default() };
-    let screened = screening.of(job.body.clone(), run, cx).await;
+    let screened = screening.of(job.body.clone(), team, cx).await;
     let Screening { guard, vault, mut told, .. } = screening;
     told.risk = guard.risk(&told.hits);
     let too_risky = guard.block_from().is_some_and(|from| told.risk >= from);
@@ -93,13 +92,13 @@ impl<'a> Passed<'a> {
     /// the answer's body as it is fit for others, with placeholders, if screening changed it.
     ///
     /// What is blocked was paid for: the attempts stay.
-    pub(crate) async fn answer(&mut self, end: End, run: &Run, cx: &Context) -> (End, Option<Box<RawValue>>) {
+    pub(crate) async fn answer(&mut self, end: End, team: &str, cx: &Context) -> (End, Option<Box<RawValue>>) {
         let Some(guard) = self.guard.clone() else { return (end, None) };
         let End { outcome: Outcome::Answered(answer, request_id), attempts } = end else { return (end, None) };
         let vault = std::mem::take(&mut self.vault);
         let told = std::mem::take(&mut self.told);
         let mut screening = Screening { side: Side::Answer, guard, vault, told };
-        let screened = screening.of(Bytes::copy_from_slice(answer.body.get().as_bytes()), run, cx).await;
+        let screened = screening.of(Bytes::copy_from_slice(answer.body.get().as_bytes()), team, cx).await;
         let Screening { guard, vault, told, .. } = screening;
         (self.vault, self.told) = (vault, told);
         let body = match screened {
@@ -132,14 +131,14 @@ struct Screening {
 
 impl Screening {
     /// The body that may go on, if it is another; or the job's end.
-    async fn of(&mut self, body: Bytes, run: &Run, cx: &Context) -> Result<Option<Bytes>, End> {
+    async fn of(&mut self, body: Bytes, team: &str, cx: &Context) -> Result<Option<Bytes>, End> {
         let Screened { verdict, body: changed, fired, .. } = self.by_patterns(body.clone()).await?;
         self.tell(fired);
         if let Verdict::Block { rule } = verdict {
             return Err(blocked(self.side, &rule));
         }
         let changed = changed.map(Bytes::from);
-        self.by_checkers(body, changed, run, cx).await
+        self.by_checkers(body, changed, team, cx).await
     }
 
     async fn by_patterns(&mut self, body: Bytes) -> Result<Screened, End> {
@@ -163,7 +162,7 @@ impl Screening {
         &mut self,
         body: Bytes,
         mut changed: Option<Bytes>,
-        run: &Run,
+        team: &str,
         cx: &Context,
     ) -> Result<Option<Bytes>, End> {
         let guard = self.guard.clone();
@@ -174,16 +173,16 @@ impl Screening {
         let texts = guard.texts(changed.as_ref().unwrap_or(&body));
         if !texts.whole {
             // The rest could hold anything.
-            rules.iter().try_for_each(|(name, _)| self.failed(name, "the texts are too long for it", run))?;
+            rules.iter().try_for_each(|(name, _)| self.failed(name, "the texts are too long for it", team))?;
         }
-        let question = Question { side: self.side, team: &run.team, texts: &[texts.joined] };
+        let question = Question { side: self.side, team, texts: &[texts.joined] };
         for (name, action, opinion) in cx.guards.ask(&rules, &question, &cx.caller).await {
             match opinion {
-                Err(why) => self.failed(name, &why.to_string(), run)?,
+                Err(why) => self.failed(name, &why.to_string(), team)?,
                 Ok(opinion) if action == Action::Redact && !opinion.found.is_empty() => {
                     let seen = changed.as_ref().unwrap_or(&body);
                     match guard.replace(self.side, seen, &opinion.found, &mut self.vault) {
-                        Err(why) => self.failed(name, &why.to_string(), run)?,
+                        Err(why) => self.failed(name, &why.to_string(), team)?,
                         Ok(replaced) => {
                             self.tell(vec![hit(name, self.side, Followed::Redact, opinion.found.len())]);
                             changed = replaced.map(Bytes::from).or(changed);
@@ -203,9 +202,9 @@ impl Screening {
     }
 
     /// A rule that could not be applied: the job's end, or a warning where the team wants it so.
-    fn failed(&mut self, rule: &str, why: &str, run: &Run) -> Result<(), End> {
+    fn failed(&mut self, rule: &str, why: &str, team: &str) -> Result<(), End> {
         let on = self.side.as_str();
-        tracing::warn!(team = run.team, rule, on, why, "a guardrail could not be applied");
+        tracing::warn!(team, rule, on, why, "a guardrail could not be applied");
         match self.guard.on_failure() {
             OnFailure::Block => {
                 self.tell(vec![hit(rule, self.side, Followed::Block, 1)]);

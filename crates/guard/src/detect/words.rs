@@ -80,7 +80,7 @@ pub(crate) const CONTEXTS: &[(&[Entity], &str)] = &[
 
 /// Words for passwords.
 pub(crate) const PASSWORDS: &str = "mật khẩu, รหัสผ่าน, kata sandi, kata laluan, лозинка, парола, lozinka, geslo, parool, parole, slaptažodis, \
-         hasło do, κωδικός, pw, password, passwd, passwort, kennwort, passphrase, pass phrase, passcode, pwd, pswd, pass, user_pass, \
+         hasło do, κωδικός, pw, password, pgpassword, dbpassword, userpassword, adminpassword, passwd, passwort, kennwort, passphrase, pass phrase, passcode, pwd, pswd, pass, user_pass, \
          db_pass, mot de passe, mdp, contraseña, contrasena, clave, senha, parola, wachtwoord, hasło, haslo, \
          lösenord, losenord, adgangskode, passord, salasana, heslo, jelszó, şifre, sifre, parolă, пароль, κωδικός \
          πρόσβασης, 密码, 密碼, 口令, パスワード, 비밀번호, 암호, كلمة المرور, كلمة السر, סיסמה, पासवर्ड";

@@ -42,6 +42,12 @@ impl Account {
             return Vec::new();
         }
         self.folded = seq;
+        self.fold_late(at, event, rules)
+    }
+
+    /// Folds a record in whose place only its tombstone is left, at whatever place of the log that was read: records
+    /// that came after it may be folded already. Whoever calls sees to it that it was not.
+    pub fn fold_late(&mut self, at: UnixMillis, event: &UsageEvent, rules: &[Rule]) -> Vec<Overrun> {
         if !event.scopes().contains(&self.scope) {
             return Vec::new();
         }

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tollgate_types::UnixMillis;
 
-use super::{CommitLog, LogEntry, LogError, judge};
+use super::{CommitLog, LogEntry, LogError};
 
 /// How long the server keeps the consumer of a reader that went away. With [`RETRY`] it bounds how many are left
 /// behind while a server is in trouble: about thirty, of the hundred that the stream may have.
@@ -135,12 +135,8 @@ impl Tail {
         self.next = info.stream_sequence + 1;
         self.pending = Some(info.pending);
         self.failures = 0;
-        self.ready.push_back(LogEntry {
-            seq: info.stream_sequence,
-            subject: message.subject.to_string(),
-            at: UnixMillis::from(info.published),
-            event: judge(&message.subject, message.headers.as_ref()),
-        });
+        let (subject, at) = (message.subject.to_string(), UnixMillis::from(info.published));
+        self.ready.push_back(LogEntry::new(info.stream_sequence, subject, at, message.headers.as_ref()));
     }
 
     fn unlink(&mut self, why: &(dyn std::error::Error + 'static)) {

@@ -45,6 +45,12 @@ pub struct TeamRecord {
     /// What its jobs get of the cache of answers, over what holds for everybody.
     #[serde(skip_serializing_if = "CacheRules::is_none")]
     pub cache: CacheRules,
+    /// For how many seconds its results keep their texts; what everybody's record says if it is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_keep_secs: Option<u64>,
+    /// Whether its prompts and answers are captured.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub capture: bool,
 }
 
 impl Default for TeamRecord {
@@ -57,6 +63,8 @@ impl Default for TeamRecord {
             access: Access::default(),
             guardrails: Policy::default(),
             cache: CacheRules::default(),
+            results_keep_secs: None,
+            capture: false,
         }
     }
 }
@@ -76,6 +84,10 @@ pub struct Organisation {
     /// What jobs get of the cache of answers.
     #[serde(skip_serializing_if = "CacheRules::is_none")]
     pub cache: CacheRules,
+    /// For how many seconds results keep their texts, of teams that say nothing and of those that nobody knows; for as
+    /// long as the stream keeps them if it is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_keep_secs: Option<u64>,
 }
 
 /// The classes' shares against each other; each is 1 to [`WEIGHT_MAX`].
@@ -244,6 +256,18 @@ pub(super) fn decode<R: Record>(value: &[u8], checks: Checks) -> Result<R, Strin
     Ok(record)
 }
 
+/// The longest time that can be said; the stream's own limit ends before it.
+pub const RESULTS_KEEP_SECS_MAX: u64 = 3650 * 24 * 3600;
+
+fn check_keep(keep: Option<u64>) -> Result<(), String> {
+    match keep {
+        Some(seconds) if !(1..=RESULTS_KEEP_SECS_MAX).contains(&seconds) => {
+            Err(format!("`results_keep_secs` is {seconds}, which is not from 1 to {RESULTS_KEEP_SECS_MAX}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn check_weight(name: &str, weight: u32) -> Result<(), String> {
     if (1..=WEIGHT_MAX).contains(&weight) {
         Ok(())
@@ -263,6 +287,7 @@ impl Record for TeamRecord {
         }
         self.access.check()?;
         self.cache.check().map_err(|why| format!("cache: {why}"))?;
+        check_keep(self.results_keep_secs)?;
         match self.key_limits.keys().find(|key| key.is_empty()) {
             Some(_) => Err("key_limits: a key's id is empty".to_owned()),
             None => Ok(()),
@@ -275,6 +300,7 @@ impl Record for Organisation {
         for class in Class::ALL {
             check_weight(&format!("class_weights.{class}"), self.class_weights.of(class))?;
         }
+        check_keep(self.results_keep_secs)?;
         // A project, user or key belongs to a team.
         if let Some(budget) = self.budgets.iter().find(|budget| budget.on != Target::Owner) {
             return Err(format!("budgets: '{}' is of a team; everybody together has only `owner`", budget.on));

@@ -8,6 +8,7 @@ use tollgate_queue::directory::{Access, Organisation, Record, TeamRecord};
 use tollgate_types::{Budget, Limits, Team};
 
 use super::Cx;
+use crate::config::values::Period;
 use crate::config::{Config, sections};
 use crate::connect;
 use crate::exit::{Code, Failure};
@@ -121,6 +122,7 @@ fn says_anything(config: &Config) -> bool {
     let organisation = &config.organisation;
     organisation.budgets.is_some()
         || organisation.class_weights.is_some()
+        || organisation.results_keep.is_some()
         || config.guardrails.is_some()
         || !config.cache.rules().is_none()
 }
@@ -145,6 +147,8 @@ fn team(settings: &sections::Team, known: Option<&TeamRecord>) -> TeamRecord {
         },
         guardrails: settings.guardrails.clone().unwrap_or(known.guardrails),
         cache: settings.cache.rules().over(&known.cache),
+        results_keep_secs: settings.results_keep.map(in_seconds).or(known.results_keep_secs),
+        capture: settings.capture.unwrap_or(known.capture),
     }
 }
 
@@ -157,7 +161,13 @@ fn organisation(config: &Config, known: Option<&Organisation>) -> Organisation {
         class_weights: settings.class_weights.unwrap_or(known.class_weights),
         budgets: budgets(settings.budgets.as_deref(), known.budgets),
         cache: config.cache.rules().over(&known.cache),
+        results_keep_secs: settings.results_keep.map(in_seconds).or(known.results_keep_secs),
     }
+}
+
+/// A part of a second is a second more.
+pub(super) fn in_seconds(keep: Period) -> u64 {
+    u64::try_from(keep.0.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 /// The budgets of the file, each with the raises of the one that it replaces.
@@ -199,6 +209,9 @@ mod tests {
         let narrowed = team(&settings("regions = [\"eu\"]"), Some(&live()));
         assert_eq!((narrowed.access.regions, narrowed.access.models), (vec!["eu".to_owned()], vec!["fast".to_owned()]));
         assert!(team(&settings("models = []"), Some(&live())).access.is_everything());
+        let kept = team(&settings("results_keep = \"1500ms\"\ncapture = true"), Some(&live()));
+        assert_eq!((kept.results_keep_secs, kept.capture, kept.weight), (Some(2), true, 7));
+        assert_eq!(team(&settings("capture = false"), Some(&kept)).results_keep_secs, Some(2));
         let none = team(&settings("budgets = []\nkeys = {}"), Some(&live()));
         assert_eq!((none.budgets.len(), none.key_limits.len()), (0, 0));
         let cached = team(&settings("[cache]\nttl = \"2h\""), Some(&live())).cache;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::values::Period;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
+use crate::live::diff::Change;
 use crate::live::{By, Operator};
 use crate::output;
 
@@ -180,7 +181,8 @@ async fn purge(which: &Which, model: Option<&str>, by: &By, cx: &Cx) -> Outcome 
     let whose = team.as_ref().map_or_else(|| "all teams".to_owned(), |team| format!("team {team}"));
     let what = model.map_or_else(|| whose.clone(), |model| format!("{whose}, model {model}"));
     let purge = Purge { team, model: model.map(Gate::digest_of_model), key: None };
-    operator.note(("cache", &what), "cache purge", format!("forgotten: kept answers of {what}")).await?;
+    let change = Change { scope: String::new(), budget: None, what: format!("forgotten: kept answers of {what}") };
+    operator.note(("cache", &what), "cache purge", change).await?;
     let purged = Answers::new(&operator.connection.client).purge(&purge).await;
     let answers = purged.map_err(|error| {
         Failure::new(Code::Nats, "the answers were not forgotten").because(&error).try_this("repeat the command")

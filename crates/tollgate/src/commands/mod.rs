@@ -9,6 +9,7 @@ pub mod demo;
 pub mod dev;
 pub mod doctor;
 pub mod embedded_clickhouse;
+pub mod forget;
 pub mod guardrails;
 pub mod init;
 pub mod job;

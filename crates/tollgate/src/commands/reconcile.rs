@@ -99,16 +99,17 @@ impl Reader<'_> {
     }
 
     /// Everything of this log that both sides can still have: a log that dropped its oldest records begins with the
-    /// first hour that is whole.
+    /// first hour that is whole. Records whose tombstones are there were not dropped.
     async fn whole(&self) -> Result<HourRange, Failure> {
-        let bounds = self.log.bounds().await.map_err(books::unread)?;
-        let all = HourRange::ALL.to_seconds() * 1000;
-        if bounds.first <= 1 || bounds.first > bounds.last {
-            return Ok(HourRange::covering(books::created_at(self.log.identity()), UnixMillis(all)));
+        let all = UnixMillis(HourRange::ALL.to_seconds() * 1000);
+        let mut log = self.log.whole().await.map_err(books::unread)?;
+        if !log.begins_with_the_first() {
+            while log.next().await.map_err(books::unread)?.is_some() {}
         }
-        let oldest = self.log.read_range(bounds.first, bounds.first, OLDEST_WITHIN).await.map_err(books::unread)?;
-        let from = oldest.first().map_or(0, |entry| entry.at.0) + 3_600_000 - 1;
-        Ok(HourRange::covering(UnixMillis(from), UnixMillis(all)))
+        Ok(match log.complete_since() {
+            None => HourRange::covering(books::created_at(self.log.identity()), all),
+            Some(oldest) => HourRange::covering(UnixMillis(oldest.0 + 3_600_000 - 1), all),
+        })
     }
 
     /// The books, and whether results arrived while they were read.
@@ -120,9 +121,6 @@ impl Reader<'_> {
         Ok((books, before != last().await?))
     }
 }
-
-/// How long the oldest record may take to come.
-const OLDEST_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What one of the three says altogether.
 #[derive(Debug, Serialize)]

@@ -54,6 +54,8 @@ pub fn limits(config: &Config) -> Limits {
         dead_bytes_max: streams.dead_bytes_max.signed(),
         dead_age_max: streams.dead_age_max.0,
         cache_bytes_max: config.cache.bytes_max.signed(),
+        capture_bytes_max: config.capture.bytes_max.signed(),
+        capture_age_max: config.capture.keep.0,
         duplicate_window: streams.duplicate_window.0,
     }
 }

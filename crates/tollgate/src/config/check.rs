@@ -141,6 +141,8 @@ impl Checker<'_> {
         self.number("streams.results_max", streams.results_max, 1, i64::MAX as u64);
         // A resubmitted id is answered from the results once the duplicate window is over.
         self.period("streams.results_age_max", streams.results_age_max, HOUR, 3650 * DAY);
+        self.period("capture.keep", self.config.capture.keep, MINUTE, 3650 * DAY);
+        self.size("capture.bytes_max", self.config.capture.bytes_max, MIB);
         self.period("streams.dead_age_max", streams.dead_age_max, HOUR, 3650 * DAY);
         // The server keeps every id of the window in memory.
         self.period("streams.duplicate_window", streams.duplicate_window, Duration::from_millis(100), HOUR);

@@ -39,6 +39,8 @@ pub struct Config {
     pub sink: Sink,
     /// The cache of answers: its size, and what holds for everybody, as `init` and `config apply` write it.
     pub cache: Cache,
+    /// What is kept of teams that have their prompts and answers captured.
+    pub capture: Capture,
     /// Where alerts go beside their subject.
     pub alerts: Alerts,
     /// Probes and metrics.
@@ -259,6 +261,24 @@ pub struct Settler {
 impl Default for Settler {
     fn default() -> Self {
         Settler { lease: Period::secs(5), batch_wait: Period(std::time::Duration::from_millis(50)) }
+    }
+}
+
+/// What is kept of teams that have their prompts and answers captured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// How long.
+    pub keep: Period,
+    /// Most bytes; the oldest go first.
+    pub bytes_max: Size,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        let limits = tollgate_queue::streams::Limits::default();
+        let bytes = u64::try_from(limits.capture_bytes_max).expect("the default is positive");
+        Capture { keep: Period(limits.capture_age_max), bytes_max: Size(bytes) }
     }
 }
 

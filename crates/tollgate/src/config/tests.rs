@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tollgate_providers::KeySource;
+use tollgate_types::CacheRules;
 
 use super::*;
 use crate::config::sections::LogFormat;
@@ -35,11 +36,20 @@ fn the_sample_that_ships_loads_and_says_the_defaults() {
     let routes = build::routes(&sample.config, &env()).expect("it can be served");
     assert_eq!(routes.names().collect::<Vec<_>>(), ["fast", "house-model"]);
     assert!(routes.of("fast").iter().all(|priced| priced.price.is_some()));
+    // What is live is told by what holds where nobody said anything.
+    let held = |rules: CacheRules| {
+        let numbers = (rules.ttl(), rules.temperature_max(), rules.answer_bytes_max());
+        (rules.mode(), numbers, rules.shared_by(), rules.tool_calls())
+    };
+    assert_eq!(held(sample.config.cache.rules()), held(CacheRules::default()));
     let shown = |config: &Config| serde_json::to_value(config).expect("it serialises");
     let (mut sample, mut default) = (shown(&sample.config), shown(&Config::default()));
     for section in ["providers", "models", "teams", "organisation", "guardrails", "checkers", "cache"] {
         default[section] = sample[section].take();
         sample[section] = default[section].clone();
+    }
+    for key in ["mode", "ttl", "temperature_max", "shared_by", "answer_bytes_max", "tool_calls"] {
+        assert!(!sample["cache"][key].take().is_null(), "the sample says {key}");
     }
     assert_eq!(sample, default);
 }
@@ -113,6 +123,18 @@ fn each_mistake_is_named_by_line_key_and_reason() {
         ("[teams.a]\nweight = 0", "line 2: teams.a.weight: 0 is not from 1 to 1000"),
         ("[teams.\"a.b\"]", "line 1: teams.a.b: this is not the name of a team"),
         ("[nats\nurl = 1", "line 1: this is not TOML"),
+    ] {
+        says(text, expected);
+    }
+}
+
+#[test]
+fn mistakes_about_the_cache_are_named_by_line_key_and_reason() {
+    for (text, expected) in [
+        ("[cache]\nttl = \"100ms\"", "line 2: cache.ttl: `ttl` is not from a second to 30 days"),
+        ("[teams.a.cache]\nttl = \"31d\"", "line 2: teams.a.cache.ttl: `ttl` is not from a second to 30 days"),
+        ("[cache]\nmode = \"on\"", "line 2: cache.mode: unknown variant `on`"),
+        ("[cache]\ntemperature_max = -1.0", "line 2: cache.temperature_max: -1 is not a temperature from 0 to 10"),
     ] {
         says(text, expected);
     }

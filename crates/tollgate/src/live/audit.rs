@@ -22,7 +22,7 @@ pub type Seq = u64;
 /// One entry. Fields of later versions are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What kind of thing was changed: `team`, `organisation`, `pause`, `dead`, `cache`.
+    /// What kind of thing was changed: `team`, `organisation`, `pause`, `dead`, `cache`, `forget`.
     pub kind: String,
     /// Which one: a team, a lane, a model.
     pub name: String,

@@ -8,6 +8,8 @@ use tollgate_types::budget::Then;
 use tollgate_types::guardrails::{Action, Policy};
 use tollgate_types::{Budget, CacheRules, Class, Limits, Raise, Scope, Target, Team, WhenSpent};
 
+use crate::config::values::Period;
+
 /// One thing that is different.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -70,8 +72,15 @@ pub fn team(team: &Team, before: Option<&TeamRecord>, after: Option<&TeamRecord>
     lists.into_iter().for_each(|(what, was, is)| diff.value(&format!("allowed {what}:"), text(was), text(is)));
     diff.guardrails(&before.guardrails, &after.guardrails);
     diff.cache(&before.cache, &after.cache);
+    diff.value("results keep their texts", keep(before.results_keep_secs), keep(after.results_keep_secs));
+    diff.value("capture", before.capture, after.capture);
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
+}
+
+/// How long results keep their texts, in words.
+pub fn keep(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "as by default".to_owned(), |seconds| Period::secs(seconds).to_string())
 }
 
 /// What is different about everybody together.
@@ -84,6 +93,7 @@ pub fn organisation(before: Option<&Organisation>, after: Option<&Organisation>)
     }
     diff.guardrails(&before.guardrails, &after.guardrails);
     diff.cache(&before.cache, &after.cache);
+    diff.value("results keep their texts", keep(before.results_keep_secs), keep(after.results_keep_secs));
     diff.budgets(&before.budgets, &after.budgets);
     diff.changes
 }

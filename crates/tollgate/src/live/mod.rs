@@ -84,6 +84,11 @@ impl Operator {
         self.clock.now()
     }
 
+    /// The server's clock.
+    pub fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
     /// Who acts.
     pub fn author(&self) -> &str {
         &self.author
@@ -92,6 +97,15 @@ impl Operator {
     /// Why, as far as anybody said.
     pub fn reason(&self) -> &str {
         self.by.reason()
+    }
+
+    /// Notes something that is going to be done and is no change of a record.
+    ///
+    /// # Errors
+    /// The entry may not be stored; then it must not be done.
+    pub async fn note(&self, (kind, name): (&str, &str), action: &str, change: Change) -> Result<(), Failure> {
+        let entry = Entry { changes: vec![change], ..self.entry((kind, name.to_owned()), action) };
+        self.audit.note(&entry).await.map(drop)
     }
 
     /// Notes something that was done and is no change of a record, if `last` is the last entry about the same thing.
@@ -108,16 +122,6 @@ impl Operator {
     ) -> Result<bool, Failure> {
         let entry = Entry { changes: vec![change], ..self.entry((kind, name.to_owned()), action) };
         self.audit.note_after(&entry, last).await
-    }
-
-    /// Notes something that is about to be done and is no change of a record.
-    ///
-    /// # Errors
-    /// The entry may not be stored; then it must not be done.
-    pub async fn note(&self, (kind, name): (&str, &str), action: &str, what: String) -> Result<(), Failure> {
-        let change = Change { scope: String::new(), budget: None, what };
-        let entry = Entry { changes: vec![change], ..self.entry((kind, name.to_owned()), action) };
-        self.audit.note(&entry).await.map(drop)
     }
 
     /// Every entry of the audit about one thing, the oldest first; about all of a kind where the name is empty, about

@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tollgate_queue::answers::{KeptAnswer, Purge, Slot};
 use tollgate_queue::connect::Health;
+use tollgate_queue::control::Forgotten;
 
 /// The answers by their place.
 pub(crate) struct Memory {
@@ -70,6 +71,12 @@ impl Memory {
         self.purges.fetch_add(1, Ordering::SeqCst);
         self.answers.retain(|slot, _| !purge.reaches(slot));
     }
+
+    /// Forgets the answers that came from jobs which are forgotten.
+    pub(super) fn forget(&self, forgotten: &Forgotten) {
+        self.purges.fetch_add(1, Ordering::SeqCst);
+        self.answers.retain(|slot, answer| slot.team != forgotten.team || !forgotten.jobs.contains(&answer.facts.job));
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +124,17 @@ mod tests {
         assert!(memory.find(&slot("a", "1")).is_none() && memory.find(&slot("b", "1")).is_some());
         memory.put(&slot("a", "1"), answer(10), since);
         assert!(memory.find(&slot("a", "1")).is_none(), "it was read before the purge");
+    }
+
+    #[test]
+    fn what_came_from_a_forgotten_job_is_forgotten_too() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        memory.put(&slot("a", "1"), answer(10), 0);
+        memory.put(&slot("b", "1"), answer(10), 0);
+        memory.forget(&Forgotten { team: "a".into(), jobs: vec!["a:1".parse().unwrap()] });
+        assert!(memory.find(&slot("a", "1")).is_none() && memory.find(&slot("b", "1")).is_some());
+        memory.forget(&Forgotten { team: "b".into(), jobs: vec!["b:1".parse().unwrap()] });
+        assert!(memory.find(&slot("b", "1")).is_some(), "another job's answer");
     }
 
     #[test]

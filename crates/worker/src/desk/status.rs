@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tollgate_queue::scan::Waiting as Stored;
-use tollgate_queue::{Origin, QueueKey, Scan};
-use tollgate_types::{Gate, JobId, JobSpec, LaneKey, event, headers};
+use tollgate_queue::{Existing, Origin, QueueKey, Scan};
+use tollgate_types::{ErrorCode, Gate, JobId, JobResult, JobSpec, LaneKey, event, headers};
 
 use super::{Answer, Refusal};
 use crate::context::Context;
@@ -136,8 +136,18 @@ async fn ended(team: &str, job: &JobId, cx: &Context) -> Result<Option<Value>, R
             "accepted_at": event.accepted_at.to_rfc3339(),
             "queued_ms": event.queued_ms,
             "run_ms": event.run_ms,
+            "texts_gone": texts_gone(&existing),
         })
     }))
+}
+
+/// Why an ended job's texts are gone; `None` if they are kept.
+fn texts_gone(existing: &Existing) -> Option<ErrorCode> {
+    if !existing.is_tombstone {
+        return existing.event.error_code.filter(|code| *code == ErrorCode::Forgotten);
+    }
+    let line = serde_json::from_slice::<JobResult>(&existing.payload).ok();
+    line.and_then(|line| line.error).map(|error| error.code).or(Some(ErrorCode::Forgotten))
 }
 
 fn waits(job: &JobId, place: &Found, cx: &Context) -> Value {

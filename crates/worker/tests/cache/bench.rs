@@ -108,6 +108,12 @@ impl Bench {
         stream.info().await.expect("it answers").state.messages as usize
     }
 
+    /// How many gates have a consumer.
+    pub(crate) async fn consumers(&self) -> usize {
+        let mut stream = self.world.jetstream().await.get_stream("TOLLGATE_WAIT").await.expect("it exists");
+        stream.info().await.expect("it answers").state.consumer_count
+    }
+
     pub(crate) fn answers(&self) -> &Answers {
         &self.answers
     }

@@ -58,6 +58,36 @@ async fn a_dead_leader_costs_one_call_more_and_delays_no_longer_than_its_lease()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_different_answers_leave_no_consumers_behind() {
+    const ANSWERS: usize = 400;
+    let bench = Bench::start(answers_after(2000.0)).await;
+    let _worker = bench.world.worker_on(bench.routes(), "w0", |config| config.concurrency = 2 * ANSWERS).await;
+    let lines = (0..2 * ANSWERS).map(|number| asking("use", &format!("{}", number % ANSWERS)));
+    let ids = bench.submit_all(lines).await;
+    let most = async {
+        let mut most = 0;
+        loop {
+            most = most.max(bench.consumers().await);
+            if bench.calls() >= ANSWERS && bench.parked().await == 0 {
+                return most;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let most = tokio::time::timeout(Duration::from_secs(60), most).await.expect("none is parked for ever");
+    let results = bench.results(&ids, Duration::from_secs(60)).await;
+    assert!(results.iter().all(|result| result.tollgate.status == Status::Succeeded));
+    // Beyond so many, jobs call for themselves.
+    let shared = results.iter().filter(|result| result.tollgate.cache == CacheUse::Hit).count();
+    say(format_args!("{ANSWERS} answers, {} calls, {shared} shared, {most} consumers at most", bench.calls()));
+    assert!((1..=260).contains(&most), "{most}");
+    eventually("the consumers are dropped", Duration::from_secs(90), || async {
+        (bench.consumers().await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn those_who_wait_in_vain_go_on_side_by_side() {
     let bench = Bench::start(answers_after(1000.0)).await;
     let _workers = [bench.worker("w0").await, bench.worker("w1").await];

@@ -295,7 +295,7 @@ mod tests {
             "status":"failed","attempts":[],"cache":"miss","accepted_at":0,"queued_ms":7,"run_ms":0}}"#
         );
         let event = serde_json::from_str(&json).expect("an event");
-        LogEntry { seq, subject: String::new(), at: UnixMillis(0), event: Ok(event) }
+        LogEntry { seq, subject: String::new(), at: UnixMillis(0), event: Ok(event), buried: None }
     }
 
     #[test]

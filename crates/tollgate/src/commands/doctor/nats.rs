@@ -94,6 +94,7 @@ async fn permissions(connection: &Connection) -> Vec<Finding> {
         ("keep answers", "tollgate.cache.doctor.probe.probe"),
         ("share calls", "tollgate.flight.doctor"),
         ("write the audit", "tollgate.audit.doctor.probe"),
+        ("capture prompts and answers", "tollgate.capture.doctor.probe"),
     ] {
         findings.push(judge::permission(what, refused_publish(connection, subject).await));
     }

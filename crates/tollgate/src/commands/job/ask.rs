@@ -36,6 +36,7 @@ struct Known {
     gate: Option<String>,
     reason: Option<String>,
     expected_seconds: Option<u64>,
+    texts_gone: Option<String>,
     cancelled: bool,
 }
 
@@ -131,10 +132,20 @@ fn in_words(job: &JobId, known: &Known, team: &Team) -> String {
         ("cost", known.cost_nanousd.map(dollars)),
         ("queued", known.queued_ms.map(|ms| format!("{ms} ms"))),
         ("ran", known.run_ms.map(|ms| format!("{ms} ms"))),
+        ("texts", text(&known.texts_gone).map(gone)),
         ("result", (known.state == "ended").then(|| format!("tollgate job get {job} --team {team}"))),
     ];
     lines.extend(facts.into_iter().filter_map(|(name, fact)| Some(format!("  {name:<9}  {}", fact?))));
     lines.join("\n")
+}
+
+/// Why there is no answer any more.
+fn gone(code: String) -> String {
+    match code.as_str() {
+        "forgotten" => "gone: somebody had the job forgotten".to_owned(),
+        "not_kept" => "gone: the result is older than its team keeps results".to_owned(),
+        _ => format!("gone: {code}"),
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +173,8 @@ mod tests {
         {
             assert!(said.contains(part), "{part} is missing in {said}");
         }
+        let forgotten = words(r#"{"state":"ended","status":"succeeded","texts_gone":"forgotten"}"#);
+        assert!(forgotten.contains("gone: somebody had the job forgotten"), "{forgotten}");
         let parked = r#"{"state":"parked","class":"batch","parked_for":"a live deployment","parked_behind":"m-1"}"#;
         assert!(words(parked).contains("waits for  a live deployment"), "{}", words(parked));
     }

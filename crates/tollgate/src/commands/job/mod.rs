@@ -1,6 +1,7 @@
 //! `job`: the one result of a job, why there is none yet, what waits, and how to end it.
 
 mod ask;
+mod captured;
 mod list;
 
 use tollgate_client::WaitError;
@@ -27,6 +28,8 @@ enum Command {
     List(list::Args),
     /// Cancel a job, wherever it waits or runs; exit code 1 if it had ended already
     Cancel(Which),
+    /// Show what was captured of a job: its prompt as it was sent, and its result
+    Captured(captured::Args),
     /// Say where a job is, what it waits for, and when its turn may come
     Explain(Which),
 }
@@ -50,13 +53,14 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
     let which = match &args.command {
         Command::List(args) => return list::run(args, cx).await,
+        Command::Captured(args) => return captured::run(args, cx).await,
         Command::Get(which) | Command::Cancel(which) | Command::Explain(which) => which,
     };
     let access = Access::open(which.team.as_ref(), cx, "tollgate job").await?;
     match &args.command {
         Command::Cancel(_) => ask::cancel(&which.id, &access, cx).await,
         Command::Explain(_) => ask::explain(&which.id, &access, cx).await,
-        Command::Get(_) | Command::List(_) => get(&which.id, &access, cx).await,
+        Command::Get(_) | Command::List(_) | Command::Captured(_) => get(&which.id, &access, cx).await,
     }
 }
 

@@ -241,7 +241,9 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
         }
         Format::Json | Format::Jsonl => cx.output.text(&String::from_utf8_lossy(&result))?,
     }
-    Ok(code_of(read.tollgate.status))
+    // A job that succeeded and whose texts are gone has no answer for whoever waits for one.
+    let gone = read.tollgate.status == Status::Succeeded && read.error.is_some();
+    Ok(if gone { Code::Failed } else { code_of(read.tollgate.status) })
 }
 
 fn read(line: &[u8]) -> Result<JobResult, Failure> {

@@ -8,6 +8,8 @@ use tollgate_types::{Limits, Team};
 
 use super::unknown;
 use crate::commands::Cx;
+use crate::commands::apply::in_seconds;
+use crate::config::values::Period;
 use crate::exit::{Code, Failure, Outcome};
 use crate::live::{By, Operator};
 
@@ -30,6 +32,12 @@ pub(super) struct Args {
     /// The most jobs at once, over all workers
     #[arg(long, group = "what", value_name = "N|none")]
     concurrency: Option<Limit<u32>>,
+    /// How long its results keep their texts, such as 7d; none is what holds for everybody
+    #[arg(long, group = "what", value_name = "DURATION|none", conflicts_with = "key")]
+    results_keep: Option<Limit<Period>>,
+    /// Whether its prompts and answers are captured
+    #[arg(long, group = "what", value_name = "true|false", conflicts_with = "key")]
+    capture: Option<bool>,
     /// The limits are of this API key; * is each that is not named
     #[arg(long, value_name = "ID", conflicts_with = "weight")]
     key: Option<String>,
@@ -44,14 +52,31 @@ enum Limit<T> {
     None,
 }
 
-impl<T: FromStr> FromStr for Limit<T> {
+impl<T: FromStr + Written> FromStr for Limit<T> {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Limit::None);
         }
-        text.parse().map(Limit::At).map_err(|_| format!("'{text}' is not a whole number, or none"))
+        text.parse().map(Limit::At).map_err(|_| format!("'{text}' is not {}, or none", T::WHAT))
     }
+}
+
+/// What a limit is written as.
+trait Written {
+    const WHAT: &str;
+}
+
+impl Written for u32 {
+    const WHAT: &str = "a whole number";
+}
+
+impl Written for u64 {
+    const WHAT: &str = "a whole number";
+}
+
+impl Written for Period {
+    const WHAT: &str = "a duration such as 12h or 7d";
 }
 
 impl<T: Copy> Limit<T> {
@@ -90,6 +115,9 @@ pub(super) async fn run(args: &Args, operator: &Operator, cx: &Cx) -> Outcome {
 impl Args {
     fn lay_over(&self, record: &mut TeamRecord) -> Result<(), Failure> {
         record.weight = self.weight.unwrap_or(record.weight);
+        record.capture = self.capture.unwrap_or(record.capture);
+        let known = record.results_keep_secs.map(Period::secs);
+        record.results_keep_secs = Limit::over(self.results_keep, known).map(in_seconds);
         match self.key.as_deref() {
             None => record.limits = self.limits(&record.limits),
             Some("") => return Err(Failure::new(Code::Usage, "nothing was changed: a key's id is empty")),
@@ -139,6 +167,12 @@ mod tests {
         let check = |flags: &str, after: &str| assert_eq!(set(before, flags).as_deref(), Ok(after), "{flags}");
         check("a --weight 5", r#"{"weight":5,"limits":{"concurrency":3}}"#);
         check("a --concurrency none", r#"{"weight":2}"#);
+        check("a --results-keep 2h", r#"{"weight":2,"limits":{"concurrency":3},"results_keep_secs":7200}"#);
+        check("a --capture true", r#"{"weight":2,"limits":{"concurrency":3},"capture":true}"#);
+        assert_eq!(
+            set(r#"{"results_keep_secs":60,"capture":true}"#, "a --results-keep none --capture false").as_deref(),
+            Ok(r#"{"weight":1}"#)
+        );
         check("a --requests-per-minute 60", r#"{"weight":2,"limits":{"requests_per_minute":60,"concurrency":3}}"#);
         check(
             "a --key * --tokens-per-minute 7",
@@ -156,6 +190,7 @@ mod tests {
             ("a", "required"),
             ("a --weight 0", "1..=1000"),
             ("a --concurrency many", "'many' is not a whole number"),
+            ("a --results-keep 7", "'7' is not a duration"),
             ("a --concurrency 1e400", "is not a whole number"),
             ("a --key k --weight 2", "cannot be used with"),
         ] {

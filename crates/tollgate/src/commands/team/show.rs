@@ -11,7 +11,7 @@ use tollgate_types::{Budget, CacheMode, CacheRules, Limits, SharedBy, Team};
 use super::unknown;
 use crate::commands::Cx;
 use crate::exit::{Code, Outcome};
-use crate::live::diff::{scope_of, terms};
+use crate::live::diff::{keep, scope_of, terms};
 use crate::live::{Operator, Owner, unread};
 use crate::waiting::{self, Everywhere};
 
@@ -65,6 +65,11 @@ struct Shown {
     budgets: Vec<Budget>,
     /// What its jobs get of the cache of answers, with what holds for everybody.
     cache: CacheRules,
+    /// How long its results keep their texts; what holds for everybody if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results_keep_secs: Option<u64>,
+    /// Whether its prompts and answers are captured.
+    capture: bool,
     /// Jobs in its lanes, by class, with those that run.
     waiting: BTreeMap<String, u64>,
     /// Jobs behind gates, and for their time.
@@ -88,6 +93,8 @@ pub(super) async fn run(name: &Team, operator: &Operator, cx: &Cx) -> Outcome {
         key_limits: record.key_limits,
         budgets: record.budgets,
         cache: record.cache.over(&operator.directory.organisation().cache),
+        results_keep_secs: record.results_keep_secs,
+        capture: record.capture,
         waiting: lanes.map(|(lane, waiting)| (lane.plain().class, waiting.in_lane)).collect(),
         parked: waiting::parked_of(&operator.connection.client, name).await?,
         paused: operator.directory.pauses().into_iter().filter_map(is_ours).collect(),
@@ -105,6 +112,8 @@ fn text(shown: &Shown) -> String {
     ];
     lines.extend(shown.key_limits.iter().map(|(key, limits)| format!("  key {key}  {}", no_limit(limits))));
     lines.push(format!("cache    {}", cache_in_words(&shown.cache)));
+    let captured = if shown.capture { "; prompts and answers are captured" } else { "" };
+    lines.push(format!("results  keep their texts {}{captured}", keep(shown.results_keep_secs)));
     let waiting: Vec<String> = shown.waiting.iter().map(|(class, jobs)| format!("{jobs} {class}")).collect();
     let waiting = if waiting.is_empty() { "nothing".to_owned() } else { waiting.join(", ") };
     lines.push(format!("waiting  {waiting}; {} parked", shown.parked));

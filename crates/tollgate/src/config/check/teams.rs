@@ -1,11 +1,14 @@
 //! What teams and everybody together may not be told: weights, limits, budgets.
 
+use std::time::Duration;
+
 use tollgate_policy::budget::{BudgetError, Rule, check_budgets};
-use tollgate_queue::directory::{Access, WEIGHT_MAX};
+use tollgate_queue::directory::{Access, RESULTS_KEEP_SECS_MAX, WEIGHT_MAX};
 use tollgate_types::{Class, Limits, Target, Usd, WhenSpent};
 
 use super::{Checker, build, listed};
 use crate::config::sections::{Budget, Config, Team};
+use crate::config::values::Period;
 
 /// How many names of models a message lists.
 const NAMES_SHOWN: usize = 12;
@@ -50,6 +53,7 @@ impl Checker<'_> {
                 self.number(&format!("organisation.class_weights.{class}"), weights.of(class), 1, WEIGHT_MAX);
             }
         }
+        self.keep("organisation.results_keep", organisation.results_keep);
         let budgets = organisation.budgets.as_deref().unwrap_or_default();
         for (at, budget) in budgets.iter().enumerate() {
             if budget.on != Target::Owner {
@@ -77,7 +81,18 @@ impl Checker<'_> {
             }
             self.access(&format!("teams.{name}"), team);
             self.cache_rules(&format!("teams.{name}.cache"), &team.cache.rules());
+            self.keep(&format!("teams.{name}.results_keep"), team.results_keep);
             self.budgets(&format!("teams.{name}.budgets"), team.budgets.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn keep(&mut self, key: &str, keep: Option<Period>) {
+        let Some(keep) = keep else { return };
+        self.period(key, keep, Duration::from_secs(1), Duration::from_secs(RESULTS_KEEP_SECS_MAX));
+        let most = self.config.streams.results_age_max;
+        if keep >= most {
+            let reason = format!("[streams] results_age_max removes results after {most}, before this does");
+            self.warning(key, reason);
         }
     }
 

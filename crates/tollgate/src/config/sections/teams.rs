@@ -12,6 +12,7 @@ use tollgate_types::guardrails::Policy;
 use tollgate_types::{Limits, Target, Usd, WhenSpent};
 
 use super::TeamCache;
+use crate::config::values::Period;
 
 /// One team.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -39,6 +40,10 @@ pub struct Team {
     pub guardrails: Option<Policy>,
     /// What its jobs get of the cache of answers, over what holds for everybody.
     pub cache: TeamCache,
+    /// How long its results keep their texts; `[organisation] results_keep` for a new team.
+    pub results_keep: Option<Period>,
+    /// Whether its prompts and answers are captured.
+    pub capture: Option<bool>,
 }
 
 impl Team {
@@ -57,6 +62,8 @@ pub struct Organisation {
     pub budgets: Option<Vec<Budget>>,
     /// The classes' shares against each other.
     pub class_weights: Option<ClassWeights>,
+    /// How long results keep their texts, of teams that say nothing; as long as the stream keeps them if left out.
+    pub results_keep: Option<Period>,
 }
 
 /// One cap on one window. Raises are made live, never in a file.

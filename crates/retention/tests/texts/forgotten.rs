@@ -1,0 +1,287 @@
+//! Forgetting jobs, wherever they are.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{World, eventually};
+use tollgate_queue::directory::{Pause, Paused};
+use tollgate_queue::texts;
+use tollgate_retention::{ForgetError, Request, Whom};
+use tollgate_types::{Class, ErrorCode, JobId, Status, UnixMillis, subjects};
+
+use crate::bench::{Bench, CANARY, LIMIT, of_user, quick};
+
+/// Nothing of it is left, a copy that comes late is answered and not run, and repeating changes nothing.
+async fn check_forgotten(bench: &Bench, id: &JobId, directive: &str, calls: usize) {
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert_eq!(bench.calls_of(id), calls);
+    // After the duplicate window the same id is a job again.
+    tokio::time::sleep(testkit::small_limits().duplicate_window + Duration::from_millis(200)).await;
+    let inbox = format!("reply.search.{}", id.as_str().replace(':', "-"));
+    let mut replies = bench.search.client().subscribe(inbox.clone()).await.expect("allowed");
+    let line = World::line(CANARY, Some(directive), json!({ "reply_to": inbox }));
+    bench.submit(line, Some(id)).await;
+    let reply = tokio::time::timeout(LIMIT, futures_util::StreamExt::next(&mut replies)).await;
+    let reply = reply.expect("a reply in time").expect("a reply");
+    let said: serde_json::Value = serde_json::from_slice(&reply.payload).expect("a result");
+    assert_eq!((&said["error"]["code"], &said["response"]), (&json!("forgotten"), &json!(null)), "{said}");
+    bench.until_empty().await;
+    assert_eq!(bench.calls_of(id), calls, "the late copy is not run");
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new(), "and leaves nothing behind");
+    let again = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!((again.jobs, again.results, again.before), (1, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_texts_of_a_finished_job_are_nowhere_and_its_id_is_answered() {
+    let bench = Bench::start().await;
+    bench.capture(true).await;
+    let worker = bench.worker().await;
+    let id = bench.submit(World::line(CANARY, Some("tokens=10"), json!({})), None).await;
+    let before = bench.result(&id).await;
+    bench.until_empty().await;
+    let places = bench.places_of(CANARY).await;
+    assert!(places.iter().any(|place| place.starts_with("TOLLGATE_RESULTS")), "{places:?}");
+    assert!(places.iter().any(|place| place.starts_with("TOLLGATE_CAPTURE")), "{places:?}");
+
+    let on_disk = bench.streams_on_disk(CANARY);
+    assert!(on_disk.contains("TOLLGATE_RESULTS"), "it can be found there: {on_disk:?}");
+
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!((done.jobs, done.cancelled, done.unseen), (1, 0, 0), "{done:?}");
+    let after = bench.result(&id).await;
+    assert_eq!(after.tollgate.status, Status::Succeeded, "how it ended stays");
+    assert_eq!(after.tollgate.cost_nanousd, before.tollgate.cost_nanousd);
+    assert_eq!(after.custom_id, None);
+    let status = bench.world.ask(&bench.search, "status", json!({ "job": id })).await.expect("it is known");
+    assert_eq!((&status["state"], &status["texts_gone"]), (&json!("ended"), &json!("forgotten")), "{status}");
+    // What was deleted is overwritten in the server's files. What was acknowledged before is not: see docs/privacy.md.
+    let on_disk = bench.streams_on_disk(CANARY);
+    assert!(!on_disk.contains("TOLLGATE_RESULTS") && !on_disk.contains("TOLLGATE_CAPTURE"), "{on_disk:?}");
+    check_forgotten_once_more(&bench, &id).await;
+    worker.drained().await;
+}
+
+/// As [`check_forgotten`], for the same request: its digest is the result's.
+async fn check_forgotten_once_more(bench: &Bench, id: &JobId) {
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    let calls = bench.calls_of(id);
+    tokio::time::sleep(testkit::small_limits().duplicate_window + Duration::from_millis(200)).await;
+    bench.submit(World::line(CANARY, Some("tokens=10"), json!({})), Some(id)).await;
+    bench.until_empty().await;
+    assert_eq!(bench.calls_of(id), calls);
+    assert_eq!(bench.result(id).await.error.map(|error| error.code), Some(ErrorCode::Forgotten));
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new(), "no capture comes of it either");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_was_never_seen_can_neither_run_nor_pay() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let id: JobId = "search:never-seen".parse().expect("an id");
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!((done.jobs, done.before), (1, 1), "{done:?}");
+    let result = bench.result(&id).await;
+    assert_eq!(result.tollgate.status, Status::Cancelled);
+    check_forgotten(&bench, &id, "tokens=10", 0).await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_and_parked_and_later_jobs_are_ended_first_and_their_copies_go() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let pause = |what: &Paused| {
+        let pause = Pause { what: what.to_string(), author: "ann".into(), at: UnixMillis(0), reason: "a test".into() };
+        let (directory, what) = (bench.directory.clone(), what.clone());
+        async move { drop(directory.pause(&what, &pause).await.expect("paused")) }
+    };
+    let lane = Paused::Lane { class: Some(Class::Standard), team: "search".parse().expect("a team") };
+    let (model, second) = (Paused::model("sim-free"), Duration::from_secs(1));
+    pause(&model).await;
+    // A pause reaches every worker within a second.
+    tokio::time::sleep(second).await;
+    let mut behind: serde_json::Value = serde_json::from_slice(&quick(CANARY)).expect("JSON");
+    behind["body"]["model"] = json!("sim-free");
+    let parked = bench.submit(behind.to_string().into(), None).await;
+    let later = World::line(CANARY, Some("tokens=10"), json!({ "not_before": "2099-01-01T00:00:00Z" }));
+    let later = bench.submit(later, None).await;
+    let stream = || async { bench.context.get_stream("TOLLGATE_WAIT").await.expect("the stream") };
+    let both = || async { (stream().await.cached_info().state.messages == 2).then_some(()) };
+    eventually("both are parked", LIMIT, both).await;
+    pause(&lane).await;
+    tokio::time::sleep(second).await;
+    let waiting = bench.submit(quick(CANARY), None).await;
+
+    for (id, at) in [(&parked, "parked"), (&later, "parked"), (&waiting, "queued")] {
+        let first =
+            bench.forget().await.once(&bench.request(Whom::Job(id.clone()))).await.expect("it can be forgotten");
+        assert_eq!(first.cancelled, 1, "{first:?}");
+        let removed = if at == "parked" { first.removed.parked } else { first.removed.queued };
+        assert_eq!(removed, 1, "{first:?}");
+        let done = bench.forgotten(Whom::Job(id.clone())).await;
+        assert_eq!(done.pending, 0, "{done:?}");
+        assert_eq!(bench.gone(&bench.search, id, ErrorCode::Forgotten).await.tollgate.status, Status::Cancelled);
+    }
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    bench.directory.resume(&lane).await.expect("resumed");
+    bench.directory.resume(&model).await.expect("resumed");
+    bench.until_empty().await;
+    assert_eq!(bench.world.sim.calls().len(), 0, "nobody ran");
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_job_is_cut_off_and_what_it_cost_stays_in_the_books() {
+    let bench = Bench::start().await;
+    bench.capture(true).await;
+    let worker = bench.worker().await;
+    let id = bench.submit(World::line(CANARY, Some("delay=60s;tokens=10"), json!({})), None).await;
+    eventually("it is called", LIMIT, || async { (bench.calls_of(&id) == 1).then_some(()) }).await;
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!(done.pending, 0, "{done:?}");
+    bench.until_empty().await;
+    let extra = eventually("its spend is booked", LIMIT, || async {
+        let mut whole = bench.log().await.whole().await.expect("the log");
+        let mut cost = 0;
+        while let Some(batch) = whole.next().await.expect("the log") {
+            let events = batch.into_iter().filter_map(|counted| counted.entry.event.ok());
+            cost += events.filter(|event| event.job == id).map(|event| event.cost().0).sum::<i64>();
+        }
+        (cost > 0).then_some(cost)
+    })
+    .await;
+    assert!(extra > 0);
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!(done.removed, Default::default(), "no capture came after it: {done:?}");
+    check_forgotten(&bench, &id, "delay=60s;tokens=10", 1).await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_tombstone_and_deletion_the_next_time_mends_it() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let id = bench.submit(quick(CANARY), None).await;
+    bench.result(&id).await;
+    bench.until_empty().await;
+    // What a kill at F1 leaves: the tombstone is stored, the result still there.
+    let tombs = bench.tombs().await;
+    let lying = tombs.find("search", &id).await.expect("an answer").expect("a result");
+    assert!(tombs.raise(&lying, ErrorCode::Forgotten, false).await.expect("an answer"));
+    assert!(!tombs.raise(&lying, ErrorCode::Forgotten, false).await.expect("an answer"), "there is only ever one");
+    assert_eq!(bench.places_of(CANARY).await.len(), 1, "the result is still there");
+    assert_eq!(bench.result(&id).await.error.map(|error| error.code), Some(ErrorCode::Forgotten), "lookups know");
+
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!((done.results, done.before), (0, 1), "{done:?}");
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_of_an_end_user_is_forgotten_and_nobody_elses() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(bench.submit(of_user(&format!("{CANARY} {n}"), "ann"), None).await);
+    }
+    let other = bench.submit(of_user("of bob", "bob"), None).await;
+    for id in ids.iter().chain([&other]) {
+        bench.result(id).await;
+    }
+    bench.until_empty().await;
+    worker.drained().await;
+    // One more waits, with nobody to run it.
+    let waiting = bench.submit(of_user(CANARY, "ann"), None).await;
+    let ann = Whom::EndUser("ann".to_owned());
+    let found = bench.forget().await.find(&bench.request(ann.clone())).await.expect("they are found");
+    assert_eq!(found, ids.iter().chain([&waiting]).cloned().collect());
+    let refused = bench.forget().await.once(&bench.request(ann.clone())).await;
+    assert!(matches!(refused, Err(ForgetError::NoWorker)), "{refused:?}");
+
+    let worker = bench.worker().await;
+    eventually("a worker answers", LIMIT, || async {
+        bench.forget().await.once(&bench.request(Whom::EndUser("ann".to_owned()))).await.ok()
+    })
+    .await;
+    let done = bench.forgotten(ann).await;
+    assert_eq!((done.jobs, done.pending), (4, 0), "{done:?}");
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert!(bench.result(&other).await.response.is_some());
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_and_kept_answers_of_a_job_go_and_another_request_under_its_id_stays() {
+    let bench = Bench::start().await;
+    let config = async_nats::jetstream::stream::Config {
+        name: "TOLLGATE_CACHE".into(),
+        subjects: vec!["tollgate.cache.*.*.*".into()],
+        allow_direct: true,
+        ..Default::default()
+    };
+    bench.context.create_stream(config).await.expect("made");
+    let worker = bench.worker().await;
+    let id: JobId = "search:dead".parse().expect("an id");
+    let broken = format!("{{\"custom_id\": \"{CANARY}\"");
+    bench.submit(broken.into(), Some(&id)).await;
+    bench.result(&id).await;
+    bench.until_empty().await;
+    for (job, subject) in [(id.as_str(), "tollgate.cache.search.m.1"), ("search:other", "tollgate.cache.search.m.2")] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(tollgate_types::headers::FROM_JOB, job);
+        let stored = bench.context.publish_with_headers(subject, headers, format!("of {job}").into()).await;
+        stored.expect("sent").await.expect("stored");
+    }
+    worker.drained().await;
+    // Another request under the same id waits, with nobody to answer it.
+    tokio::time::sleep(testkit::small_limits().duplicate_window + Duration::from_millis(200)).await;
+    bench.submit(quick("another request"), Some(&id)).await;
+
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!(done.jobs, 1);
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert_eq!(bench.places_of("of search:dead").await, Vec::<String>::new());
+    assert_eq!(bench.places_of("of search:other").await.len(), 1);
+    assert_eq!(bench.places_of("another request").await, ["TOLLGATE_JOBS tollgate.jobs.standard.search"]);
+    let worker = bench.worker().await;
+    bench.until_empty().await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_that_comes_late_is_refused() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let id: JobId = "search:late".parse().expect("an id");
+    bench.forgotten(Whom::Job(id.clone())).await;
+    let connection = bench.world.broker("late").await;
+    let kept = texts::capture(&connection, "search", &id, CANARY.into()).await;
+    assert_eq!(kept, Ok(false));
+    assert_eq!(texts::captured(&connection, "search", &id).await, Ok(None));
+    assert!(bench.places_of(CANARY).await.is_empty());
+    assert_eq!(subjects::capture("search", &id), "tollgate.capture.search.search:late");
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_kept_is_finished_by_the_sweeper_whoever_died() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let id = bench.submit(quick(CANARY), None).await;
+    bench.result(&id).await;
+    bench.until_empty().await;
+    // Who asked died before he did anything.
+    let whom = Whom::Job(id.clone());
+    Request { due: UnixMillis(1), ..bench.request(whom) }.keep(&bench.state).await.expect("it is kept");
+    let _sweeper = bench.sweeper("sweeper").await;
+    bench.gone(&bench.search, &id, ErrorCode::Forgotten).await;
+    eventually("it is struck off", LIMIT, || async {
+        Request::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    worker.drained().await;
+}
