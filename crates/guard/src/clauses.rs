@@ -57,6 +57,7 @@ impl Clauses {
         let longest = longest(&rules);
         let private_keys = rules.iter().any(|rule| matches!(rule, Rule::Entity(Entity::PrivateKey)));
         let detector = Detector::new(&rules, policy.phone_country.as_deref()).map_err(check::of_rule)?;
+        let detector = detector.heeding(clauses.iter().map(|clause| clause.action).collect());
         let of = |name: &str| table.get(name).copied().unwrap_or(Action::Block);
         let request = side == Side::Request;
         let size = policy.characters_max.filter(|_| request).map(|most| (most, of(SIZE)));

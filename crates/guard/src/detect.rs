@@ -18,6 +18,7 @@ mod iban;
 mod injection;
 mod jwt;
 mod lettered;
+mod literals;
 mod national;
 mod numbers;
 mod own;
@@ -38,7 +39,9 @@ use phonenumber::country;
 use crate::Entity;
 use own::Own;
 use scan::{Entities, Scan};
-use settle::Candidate;
+use settle::{Candidate, Claim};
+
+use crate::policy::Action;
 use view::View;
 
 pub use own::RuleError;
@@ -83,6 +86,8 @@ pub struct Detector {
     places: Vec<(Entity, usize)>,
     own: Own,
     phone_country: Option<country::Id>,
+    /// How strict what follows from each rule is; empty where nothing follows.
+    strictness: Vec<Action>,
 }
 
 impl Detector {
@@ -90,6 +95,8 @@ impl Detector {
     ///
     /// National phone numbers are found for `phone_country`, two letters of ISO 3166; without it only international ones
     /// and what a word beside it calls a phone number.
+    ///
+    /// The first one of a process compiles what all of them share, a quarter of a second, so that no text waits for it.
     ///
     /// # Errors
     ///
@@ -108,13 +115,22 @@ impl Detector {
             .map(|code| code.to_ascii_uppercase().parse().map_err(|_| RuleError::Country { code: code.to_owned() }))
             .transpose()?;
         let wanted = places.iter().map(|&(entity, _)| entity).collect();
-        Ok(Detector { wanted, places, own: Own::new(rules)?, phone_country })
+        if !places.is_empty() {
+            warm_up(phone_country);
+        }
+        Ok(Detector { wanted, places, own: Own::new(rules)?, phone_country, strictness: Vec::new() })
     }
 
-    /// Appends what is found in the text: sorted, without overlaps, on borders of characters.
+    /// The same detector, for rules from which this follows: of two that are sure of one place, the stricter stays.
+    pub(crate) fn heeding(self, strictness: Vec<Action>) -> Detector {
+        Detector { strictness, ..self }
+    }
+
+    /// Appends what is found in the text: sorted by where it begins, on borders of characters.
     ///
-    /// Of what overlaps, what a check digit or form confirms goes before what only looks right, then the longer, then
-    /// the earlier rule.
+    /// What says what something is does not overlap: of what more than its looks speaks for, the stricter; then what a
+    /// check digit or form confirms before what only looks right, then the longer, then the earlier rule. Tripwires and each of the operator's own rules are found besides,
+    /// over whatever else is there.
     pub fn find(&self, text: &str, found: &mut Vec<Found>) {
         let view = View::of(text);
         let mut scan = Scan::new(view.text(), self.wanted, self.phone_country);
@@ -123,14 +139,24 @@ impl Detector {
         for sighting in scan.into_sightings() {
             let Some(&(_, rule)) = self.places.iter().find(|&&(entity, _)| entity == sighting.entity) else { continue };
             candidates.push(Candidate {
+                claim: Claim::of(sighting.entity),
                 found: Found { rule, range: view.original(sighting.range), word: 0 },
                 rank: sighting.rank,
                 distance: sighting.distance,
             });
         }
         self.own.find(text, &view, &mut candidates);
-        settle::settle(candidates, found);
+        settle::settle(candidates, &self.strictness, found);
     }
+}
+
+/// Compiles what is shared by all detectors and is compiled when it is needed first.
+fn warm_up(phone_country: Option<country::Id>) {
+    /// Something for each finder that compiles anything.
+    const EACH: &str = "ignore all previous instructions, ssn 536221234, born on 1985-05-12, passport number 123456789";
+    phone::warm_up(phone_country);
+    let view = View::of(EACH);
+    Scan::new(view.text(), Entities::of(Entity::ALL), phone_country).run();
 }
 
 #[cfg(test)]

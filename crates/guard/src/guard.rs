@@ -56,6 +56,11 @@ pub const UNREADABLE: &str = "unreadable";
 /// The rule that blocks a job with more findings than can be kept apart.
 pub const TOO_MANY: &str = "too_many_findings";
 
+/// An answer would be too large with what was redacted in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer would be too large with what was redacted in the request")]
+pub struct TooLarge;
+
 /// The texts of a body, for somebody else to look at.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Texts {
@@ -169,12 +174,14 @@ impl Guard {
         Hit { rule: UNREADABLE.to_owned(), on, action, count: 1 }
     }
 
-    /// Puts what was redacted in the request back into an answer; `None` if there is nothing to put back.
-    pub fn restore(&self, body: &[u8], vault: &Vault) -> Option<Vec<u8>> {
-        if !self.restores() {
-            return None;
-        }
-        restore::body(std::str::from_utf8(body).ok()?, vault).map(String::into_bytes)
+    /// Puts what was redacted in the request back into an answer; `None` if there is nothing to put back. A model can say
+    /// a placeholder of a long value over and over, so that the whole would be thousands of times as long.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if the whole would have more than `most` bytes, before it is built.
+    pub fn restore(&self, body: &[u8], vault: &Vault, most: usize) -> Result<Option<Vec<u8>>, TooLarge> {
+        let Some(body) = std::str::from_utf8(body).ok().filter(|_| self.restores()) else { return Ok(None) };
+        Ok(restore::body(body, vault, most)?.map(String::into_bytes))
     }
 
     fn restores(&self) -> bool {
@@ -182,8 +189,8 @@ impl Guard {
     }
 
     /// The texts of a request or an answer, for external checkers.
-    pub fn texts(&self, body: &[u8]) -> Texts {
-        texts::of(body)
+    pub fn texts(&self, side: Side, body: &[u8]) -> Texts {
+        texts::of(side, body)
     }
 
     /// A sieve for the answer of one job, after its request was screened.
@@ -191,9 +198,11 @@ impl Guard {
         Sieve::new(self.answer.clone(), vault.clone(), self.restores())
     }
 
-    /// What rules that fired add up to, 0 to 100; external checkers are rules too. Each counts once, however often it fired.
+    /// What rules that fired add up to, 0 to 100; external checkers are rules too. Each counts once, however often it fired,
+    /// and one that could not be applied and lets pass says nothing.
     pub fn risk(&self, fired: &[Hit]) -> u8 {
-        let rules: BTreeSet<&str> = fired.iter().map(|hit| hit.rule.as_str()).collect();
+        let told = fired.iter().filter(|hit| hit.action != Followed::Passed);
+        let rules: BTreeSet<&str> = told.map(|hit| hit.rule.as_str()).collect();
         let sum: u32 = rules.into_iter().map(|rule| u32::from(weight(&self.policy, rule))).sum();
         u8::try_from(sum.min(100)).unwrap_or(100)
     }

@@ -31,7 +31,7 @@ pub use clauses::weight;
 pub use detect::{Detector, Found, Rule, RuleError};
 pub use entity::{Entity, Group};
 pub use error::PolicyError;
-pub use guard::{Guard, RISK, Screened, TEXT_BYTES_MAX, TOO_MANY, Texts, UNREADABLE, Verdict};
+pub use guard::{Guard, RISK, Screened, TEXT_BYTES_MAX, TOO_MANY, Texts, TooLarge, UNREADABLE, Verdict};
 pub use outside::NotReplaced;
 pub use policy::{Action, Followed, Hit, Keywords, OnFailure, Pattern, Policy, Risk, Side};
 pub use sieve::{Sieve, Sifted};

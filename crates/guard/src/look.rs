@@ -23,6 +23,8 @@ pub(crate) struct Spot {
     /// Which clause fired.
     pub(crate) rule: usize,
     pub(crate) range: Range<usize>,
+    /// Where the value stands in its text without any escapes, so that overlaps can be measured.
+    pub(crate) seen: Range<usize>,
     /// What stands there, without any escapes.
     pub(crate) value: String,
     pub(crate) shape: Shape,
@@ -119,7 +121,23 @@ impl<'a> Looker<'a> {
             return self.json(text, spots);
         }
         for found in self.find(text) {
-            self.keep(&found, found.range.clone(), &text[found.range.clone()], Shape::Text, spots);
+            self.keep(&found, found.range.clone(), text, Shape::Text, spots);
+        }
+    }
+
+    /// Looks at a text as if escapes of JSON stood in it, such as lines of JSON or JSON between words: takes what only
+    /// shows without them.
+    pub(crate) fn hidden(&mut self, text: &str, spots: &mut Vec<Spot>) {
+        if !text.contains("\\u") {
+            return;
+        }
+        let view = unescaped(text);
+        let mut places = Places::new(text);
+        for found in self.find(&view) {
+            let at = places.range(&found.range);
+            if text[at.clone()].contains("\\u") {
+                self.keep(&found, at, &view, Shape::Text, spots);
+            }
         }
     }
 
@@ -142,10 +160,11 @@ impl<'a> Looker<'a> {
         let lead = if with_lead { lead(whole, range.start) } else { range.start };
         let skipped = range.start - lead;
         if !token.escaped {
-            for found in self.find(&whole[lead..range.end]) {
-                let Some(within) = after(&found.range, skipped) else { continue };
-                let of_whole = lead + within.start..lead + within.end;
-                self.keep(&found, of_whole.clone(), &whole[of_whole], Shape::Text, spots);
+            let text = &whole[lead..range.end];
+            for found in self.find(text) {
+                let Some(found) = after(found, skipped) else { continue };
+                let of_whole = lead + found.range.start..lead + found.range.end;
+                self.keep(&found, of_whole, text, Shape::Text, spots);
             }
             return;
         }
@@ -153,9 +172,9 @@ impl<'a> Looker<'a> {
         let mut places = Places::new(raw);
         let text = format!("{}{}", &whole[lead..range.start], unescaped(raw));
         for found in self.find(&text) {
-            let Some(within) = after(&found.range, skipped) else { continue };
-            let of_raw = places.range(&(within.start - skipped..within.end - skipped));
-            self.keep(&found, range.start + of_raw.start..range.start + of_raw.end, &text[within], Shape::Text, spots);
+            let Some(found) = after(found, skipped) else { continue };
+            let of_raw = places.range(&(found.range.start - skipped..found.range.end - skipped));
+            self.keep(&found, range.start + of_raw.start..range.start + of_raw.end, &text, Shape::Text, spots);
         }
     }
 
@@ -168,10 +187,12 @@ impl<'a> Looker<'a> {
             return;
         }
         let lead = lead(whole, range.start);
-        let found = self.find(&whole[lead..range.end]).into_iter();
-        let within = found.filter(|found| after(&found.range, range.start - lead).is_some());
-        if let Some(found) = within.max_by_key(|found| self.clauses.clauses[found.rule].action) {
-            self.keep(&found, range.clone(), digits, Shape::Number, spots);
+        let text = &whole[lead..range.end];
+        for found in self.find(text) {
+            let Some(found) = after(found, range.start - lead) else { continue };
+            // A part of a number cannot be replaced by itself.
+            let all = Found { range: range.start - lead..text.len(), ..found };
+            self.keep(&all, range.clone(), text, Shape::Number, spots);
         }
     }
 
@@ -182,8 +203,8 @@ impl<'a> Looker<'a> {
         found
     }
 
-    /// Counts what was found, and keeps the place if it is one that may be replaced.
-    pub(crate) fn keep(&mut self, found: &Found, at: Range<usize>, value: &str, shape: Shape, spots: &mut Vec<Spot>) {
+    /// Counts what was found in this text, and keeps the place `at` which it stands if it is one that may be replaced.
+    pub(crate) fn keep(&mut self, found: &Found, at: Range<usize>, text: &str, shape: Shape, spots: &mut Vec<Spot>) {
         self.count(found);
         if self.clauses.clauses[found.rule].action != Action::Redact || at.is_empty() {
             return;
@@ -193,18 +214,20 @@ impl<'a> Looker<'a> {
             return;
         }
         self.left -= 1;
-        spots.push(Spot { rule: found.rule, range: at, value: value.to_owned(), shape });
+        let seen = found.range.clone();
+        spots.push(Spot { rule: found.rule, range: at, value: text[seen.clone()].to_owned(), seen, shape });
     }
 
     /// Counts what was found.
-    pub(crate) fn count(&mut self, found: &Found) {
+    fn count(&mut self, found: &Found) {
         self.tally.count(found, &self.clauses.clauses[found.rule]);
     }
 }
 
-/// What of a range lies behind the first bytes, if anything does.
-fn after(range: &Range<usize>, skipped: usize) -> Option<Range<usize>> {
-    (range.end > skipped).then(|| range.start.max(skipped)..range.end)
+/// What of a finding lies behind the first bytes, if anything does.
+fn after(found: Found, skipped: usize) -> Option<Found> {
+    let Range { start, end } = found.range;
+    (end > skipped).then(|| Found { range: start.max(skipped)..end, ..found })
 }
 
 /// Where to begin to read so that the words before a place are seen: not within a word.

@@ -1,6 +1,6 @@
 //! What others found: values that an external checker named, to be replaced like any other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clauses::{Clause, Clauses, label};
@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::look::{Looker, Tally};
 use crate::policy::{Action, Side};
 use crate::screen::Screen;
-use crate::vault::Vault;
+use crate::vault::{VALUES_MAX, Vault};
 
 /// Why not everything that was named is replaced; then the body must not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +23,9 @@ pub enum NotReplaced {
 }
 
 impl Guard {
-    /// Replaces values wherever they stand in a body's texts, each named by its kind such as `PERSON`: what stood in a
-    /// request is put back into its answer.
+    /// Replaces values wherever they stand in a body's texts, within words too and in this case, each named by its kind
+    /// such as `PERSON`; those that overlap become one, named by the longest. What stood in a request is put back into
+    /// its answer. The values of all checkers come at once: a text that one of them changed is not what another one saw.
     ///
     /// # Errors
     /// [`NotReplaced`], and nothing of the body may leave.
@@ -38,8 +39,12 @@ impl Guard {
         let body = std::str::from_utf8(body).map_err(|_| NotReplaced::NotThere)?;
         // Each value once, so that it is seen whether each was found.
         let values: BTreeMap<&str, &str> = values.iter().map(|(kind, value)| (value.trim(), kind.as_str())).collect();
-        let words: Vec<[String; 1]> = values.keys().map(|&value| [value.to_owned()]).collect();
-        let rules: Vec<Rule<'_>> = words.iter().map(|words| Rule::Keywords { name: "a checker", words }).collect();
+        if values.len() > VALUES_MAX {
+            return Err(NotReplaced::TooMany);
+        }
+        // Expressions and not words: a checker names what it saw, which need not be a word by itself.
+        let literals: Vec<String> = values.keys().map(|value| regex::escape(value)).collect();
+        let rules: Vec<Rule<'_>> = literals.iter().map(|regex| Rule::Pattern { name: "a checker", regex }).collect();
         let detector = Detector::new(&rules, None).map_err(|_| NotReplaced::NotThere)?;
         let clause = |kind: &&str| {
             // What a checker calls it may be anything, and stands in JSON.
@@ -57,11 +62,7 @@ impl Guard {
             private_keys: false,
         };
         let screen = Screen::of(body, Looker::new(&clauses, Tally::default()));
-        let missing: BTreeSet<usize> = (0..values.len()).filter(|&rule| !screen.looker.fires(rule)).collect();
-        // What stands within a longer value that was named too is replaced with it.
-        let names: Vec<&str> = values.keys().copied().collect();
-        let within = |rule: &usize| names.iter().any(|name| *name != names[*rule] && name.contains(names[*rule]));
-        if !missing.iter().all(within) {
+        if !(0..values.len()).all(|rule| screen.looker.fires(rule)) {
             return Err(NotReplaced::NotThere);
         }
         if screen.looker.overflowed {
@@ -74,6 +75,8 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::policy::Policy;
 
@@ -82,7 +85,7 @@ mod tests {
         let values: Vec<_> = values.iter().map(|(kind, value)| ((*kind).to_owned(), (*value).to_owned())).collect();
         let mut vault = Vault::default();
         let changed = guard.replace(Side::Request, body.as_bytes(), &values, &mut vault)?.expect("it changed");
-        let restored = guard.restore(&changed, &vault).expect("it is put back");
+        let restored = guard.restore(&changed, &vault, usize::MAX).expect("it fits").expect("it is put back");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ok((text(changed), text(restored)))
     }
@@ -104,5 +107,28 @@ mod tests {
         assert_eq!(replaced(body, &[("PERSON", "Bob")]).unwrap_err(), NotReplaced::NotThere);
         assert_eq!(replaced(body, &[("PERSON", "...")]).unwrap_err(), NotReplaced::NotThere);
         assert!(replaced(body, &[("PERSON", "Ann Smith"), ("PERSON", "Ann")]).is_ok());
+    }
+
+    #[track_caller]
+    fn check(text: &str, values: &[(&str, &str)], expected: &str) {
+        let body = |text: &str| format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+        let (changed, restored) = replaced(&body(text), values).expect("all values are there");
+        assert_eq!((changed, restored), (body(expected), body(text)));
+    }
+
+    #[test]
+    fn values_of_several_checkers_that_overlap_become_one_named_by_the_longest() {
+        let nested = [("PERSON", "Ann Smith"), ("ADDRESS", "Ann Smith, 5 Main St")];
+        check("to Ann Smith, 5 Main St", &nested, "to <ADDRESS_1>");
+        check("Ann Smith: Ann Smith, 5 Main St", &nested, "<PERSON_1>: <ADDRESS_1>");
+        let crossing = [("A", "alpha beta"), ("B", "beta gamma2")];
+        check("alpha beta gamma2. alpha beta. beta gamma2", &crossing, "<B_1>. <A_1>. <B_2>");
+        check("Ann Smithson", &[("PERSON", "Ann Smith"), ("PLACE", "Smithson")], "<PERSON_1>");
+    }
+
+    #[test]
+    fn a_value_is_replaced_within_words_and_in_its_case_alone() {
+        check("Ann AnnSmith Ann_2 ann", &[("PERSON", "Ann")], "<PERSON_1> <PERSON_1>Smith <PERSON_1>_2 ann");
+        check("a.b axb", &[("X", "a.b")], "<X_1> axb");
     }
 }

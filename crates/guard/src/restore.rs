@@ -9,6 +9,8 @@ use crate::body::edit::{Edit, edited};
 use crate::body::escape::{Places, escaped, unescaped};
 use crate::body::lexer::{Kind, Lexer, Token, is_json};
 use crate::body::place::{Treat, Walk};
+use crate::guard::TooLarge;
+use crate::policy::Side;
 use crate::vault::{Kept, Vault};
 
 /// The longest spelling of a placeholder, in bytes.
@@ -20,52 +22,79 @@ static SPELT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(spelt).expect("the expression is one")
 });
 
-/// A body with the values put back; `None` if there is nothing to put back.
-pub(crate) fn body(body: &str, vault: &Vault) -> Option<String> {
-    if !vault.keeps() {
-        return None;
-    }
-    let mut edits = Vec::new();
-    for standing in Walk::new(body) {
-        let token = &standing.token;
-        let text = matches!(standing.treat(), Treat::Text | Treat::Field | Treat::PartText);
-        if token.kind == Kind::String && text {
-            of_string(body, token, vault, &mut edits);
-        }
-    }
-    (!edits.is_empty()).then(|| edited(body, &edits))
+/// The changes that put values back, counted before anything is built of them.
+struct Growth {
+    edits: Vec<Edit>,
+    /// How many bytes the whole has, with the changes so far.
+    bytes: usize,
+    most: usize,
 }
 
-fn of_string(body: &str, token: &Token, vault: &Vault, edits: &mut Vec<Edit>) {
+impl Growth {
+    fn of(text: &str, most: usize) -> Growth {
+        Growth { edits: Vec::new(), bytes: text.len(), most }
+    }
+
+    fn push(&mut self, edit: Edit) -> Result<(), TooLarge> {
+        self.bytes = self.bytes.saturating_sub(edit.range.len()) + edit.text.len();
+        if self.bytes > self.most {
+            return Err(TooLarge);
+        }
+        self.edits.push(edit);
+        Ok(())
+    }
+}
+
+/// A body with the values put back; `None` if there is nothing to put back.
+pub(crate) fn body(body: &str, vault: &Vault, most: usize) -> Result<Option<String>, TooLarge> {
+    if !vault.keeps() {
+        return Ok(None);
+    }
+    let mut growth = Growth::of(body, most);
+    for standing in Walk::new(body, Side::Answer) {
+        let token = &standing.token;
+        let text = matches!(standing.treat(), Treat::Text | Treat::Field | Treat::PartText | Treat::Echo);
+        if token.kind == Kind::String && text {
+            of_string(body, token, vault, &mut growth)?;
+        }
+    }
+    Ok((!growth.edits.is_empty()).then(|| edited(body, &growth.edits)))
+}
+
+fn of_string(body: &str, token: &Token, vault: &Vault, growth: &mut Growth) -> Result<(), TooLarge> {
     let raw = &body[token.range.clone()];
     if !raw.contains('_') && !token.escaped {
-        return;
+        return Ok(());
     }
     let text = unescaped(raw);
     let mut places = Places::new(raw);
-    for edit in of_text(&text, vault) {
+    of_text(&text, vault, &mut |edit| {
         let range = places.range(&edit.range);
         let range = token.range.start + range.start..token.range.start + range.end;
-        edits.push(Edit { range, text: escaped(&edit.text) });
-    }
+        growth.push(Edit { range, text: escaped(&edit.text) })
+    })
 }
 
 /// A text with the values put back: if it is JSON, as its strings need it.
-pub(crate) fn text(text: &str, vault: &Vault) -> String {
-    edited(text, &of_text(text, vault))
+pub(crate) fn text(text: &str, vault: &Vault, most: usize) -> Result<String, TooLarge> {
+    let mut growth = Growth::of(text, most);
+    of_text(text, vault, &mut |edit| growth.push(edit))?;
+    Ok(edited(text, &growth.edits))
 }
 
-fn of_text(text: &str, vault: &Vault) -> Vec<Edit> {
+/// Takes each change by itself: all of them together may be far more than fits.
+type Take<'t> = dyn FnMut(Edit) -> Result<(), TooLarge> + 't;
+
+fn of_text(text: &str, vault: &Vault, take: &mut Take<'_>) -> Result<(), TooLarge> {
     if is_json(text) {
-        let strings = Lexer::new(text).filter(|token| matches!(token.kind, Kind::String | Kind::Key));
-        return strings.flat_map(|token| of_nested(text, &token, vault)).collect();
+        let mut strings = Lexer::new(text).filter(|token| matches!(token.kind, Kind::String | Kind::Key));
+        return strings.try_for_each(|token| of_nested(text, &token, vault, take));
     }
-    let edit = |(range, kept): (Range<usize>, Kept<'_>)| Edit { range, text: kept.value.to_owned() };
-    placeholders(text, vault).map(edit).collect()
+    placeholders(text, vault).try_for_each(|(range, kept)| take(Edit { range, text: kept.value.to_owned() }))
 }
 
 /// The changes to one string of a text that is JSON.
-fn of_nested(whole: &str, token: &Token, vault: &Vault) -> Vec<Edit> {
+fn of_nested(whole: &str, token: &Token, vault: &Vault, take: &mut Take<'_>) -> Result<(), TooLarge> {
     let raw = &whole[token.range.clone()];
     let text = unescaped(raw);
     let mut places = Places::new(raw);
@@ -77,7 +106,7 @@ fn of_nested(whole: &str, token: &Token, vault: &Vault) -> Vec<Edit> {
         let range = places.range(&range);
         Edit { range: token.range.start + range.start..token.range.start + range.end, text: escaped(kept.value) }
     };
-    placeholders(&text, vault).map(edit).collect()
+    placeholders(&text, vault).map(edit).try_for_each(take)
 }
 
 /// The placeholders in a text that stand for something.

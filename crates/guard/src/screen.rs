@@ -2,6 +2,7 @@
 
 mod media;
 mod parts;
+mod replace;
 mod shape;
 
 use crate::body::edit::{Edit, edited};
@@ -13,6 +14,8 @@ use crate::look::{Looker, Shape, Spot, hit};
 use crate::policy::{Hit, Side};
 use crate::vault::{Full, Origin, Vault};
 use shape::Measure;
+
+pub(crate) use replace::replacements;
 
 /// The longest name that a machine gave; longer ones are looked at as texts.
 const NAME_BYTES_MAX: usize = 256;
@@ -54,7 +57,7 @@ impl<'a> Screen<'a> {
             measure: Measure::default(),
             unreadable: false,
         };
-        for standing in Walk::new(body) {
+        for standing in Walk::new(body, clauses.side) {
             screen.step(&standing);
         }
         screen.end_parts();
@@ -66,7 +69,7 @@ impl<'a> Screen<'a> {
         let token = &standing.token;
         match token.kind {
             Kind::Key => {
-                if !is_known(&self.body[token.range.clone()]) {
+                if standing.place != Place::Echo && !is_known(&self.body[token.range.clone()]) {
                     self.looker.string(self.body, token, false, &mut self.spots);
                 }
             }
@@ -85,11 +88,15 @@ impl<'a> Screen<'a> {
     fn open(&mut self, standing: &Standing<'_>) {
         match standing.place {
             Place::Items => self.measure.item_ends(self.looker.clauses),
-            Place::Choice | Place::Part if standing.key == Some("logprobs") => {
+            Place::Choice | Place::Part if self.answers() && standing.key == Some("logprobs") => {
                 self.logprobs.push(Logprobs { start: standing.token.range.start, depth: standing.depth, end: None });
             }
             _ => {}
         }
+    }
+
+    fn answers(&self) -> bool {
+        self.looker.clauses.side == Side::Answer
     }
 
     fn close(&mut self, standing: &Standing<'_>) {
@@ -115,8 +122,7 @@ impl<'a> Screen<'a> {
             treat => treat,
         };
         match treat {
-            Treat::Fact => {}
-            _ if standing.place == Place::Logprobs => {}
+            Treat::Fact | Treat::Echo => {}
             Treat::PartText => {
                 self.measure(standing, token);
                 self.parts.push(token.clone());
@@ -143,11 +149,13 @@ impl<'a> Screen<'a> {
     fn text(&mut self, token: &Token, with_lead: bool) {
         let raw = &self.body[token.range.clone()];
         let text = unescaped(raw);
-        if !is_json(&text) {
-            return self.looker.string(self.body, token, with_lead, &mut self.spots);
-        }
         let mut within = Vec::new();
-        self.looker.json(&text, &mut within);
+        if is_json(&text) {
+            self.looker.json(&text, &mut within);
+        } else {
+            self.looker.string(self.body, token, with_lead, &mut self.spots);
+            self.looker.hidden(&text, &mut within);
+        }
         self.keep_within(token, within);
     }
 
@@ -190,6 +198,7 @@ impl<'a> Screen<'a> {
             return Ok(None);
         }
         edits.extend(self.logprobs.iter().filter_map(Logprobs::edit));
+        // What goes as a whole takes along what was found in it.
         edits.sort_by_key(|edit| edit.range.start);
         Ok(Some(edited(self.body, &edits)))
     }
@@ -201,38 +210,12 @@ impl Logprobs {
     }
 }
 
-/// The changes that put placeholders in place of what fired, in order.
-pub(crate) fn replacements(
-    looker: &Looker<'_>,
-    mut spots: Vec<Spot>,
-    origin: Origin,
-    vault: &mut Vault,
-) -> Result<Vec<Edit>, Full> {
-    spots.retain(|spot| looker.fires(spot.rule));
-    spots.sort_by_key(|spot| spot.range.start);
-    let mut edits: Vec<Edit> = Vec::with_capacity(spots.len());
-    for Spot { rule, range, value, shape } in spots {
-        if edits.last().is_some_and(|last| last.range.end > range.start) {
-            continue;
-        }
-        let label = &looker.clauses.clauses[rule].label;
-        let number = matches!(shape, Shape::Number | Shape::NestedNumber);
-        let text = match shape {
-            Shape::Rest => String::new(),
-            Shape::Text => vault.placeholder(origin, label, &value, number)?,
-            Shape::Number => format!("\"{}\"", vault.placeholder(origin, label, &value, number)?),
-            Shape::NestedNumber => format!("\\\"{}\\\"", vault.placeholder(origin, label, &value, number)?),
-        };
-        edits.push(Edit { range, text });
-    }
-    Ok(edits)
-}
-
-fn is_name(raw: &str) -> bool {
+/// Whether a string looks like a name that a machine gave.
+pub(crate) fn is_name(raw: &str) -> bool {
     raw.len() <= NAME_BYTES_MAX
         && raw.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'/'))
 }
 
-fn is_base64(raw: &str) -> bool {
+pub(crate) fn is_base64(raw: &str) -> bool {
     raw.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'))
 }

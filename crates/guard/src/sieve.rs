@@ -22,17 +22,23 @@ use held::{Common, Held, Stop, held_chars};
 
 /// The most texts that one answer may have: choices, their fields, and their calls.
 const TEXTS_MAX: usize = 1024;
+/// The most bytes that are put back into one stream: what was redacted in a long prompt, a few times. Behind it placeholders
+/// stay as they are.
+const RESTORED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Screens and restores one job's answer while it is being written.
 ///
 /// All that has left, put together, is what [`screen_answer`](crate::Guard::screen_answer) and
 /// [`restore`](crate::Guard::restore) make of the whole answer; but the answer may still be blocked behind it, and a topic
 /// whose words come one by one is replaced from the word on that makes it one. The arguments of calls, and texts that are
-/// JSON, leave in one piece when they have ended.
+/// JSON, leave in one piece when they have ended. If anything is looked for, texts that are not known to come piece by piece
+/// do not leave: they come with the whole answer.
 pub struct Sieve {
     clauses: Arc<Clauses>,
     vault: Vault,
     restores: bool,
+    /// How many bytes may still be put back.
+    room: usize,
     tally: Tally,
     texts: BTreeMap<Key, Held>,
     /// The last chunk without its choices, for what leaves after it.
@@ -56,7 +62,7 @@ impl Sieve {
     pub(crate) fn new(clauses: Arc<Clauses>, vault: Vault, restores: bool) -> Sieve {
         let restores = restores && vault.keeps();
         let (tally, texts, frame) = (Tally::default(), BTreeMap::new(), Map::new());
-        Sieve { clauses, vault, restores, tally, texts, frame, stopped: None }
+        Sieve { clauses, vault, restores, room: RESTORED_BYTES_MAX, tally, texts, frame, stopped: None }
     }
 
     /// Takes one `chat.completion.chunk`, as JSON. What is no JSON object is dropped.
@@ -105,6 +111,9 @@ impl Sieve {
 
     fn chunk(&mut self, mut chunk: Map<String, Value>) -> Result<Vec<Value>, Stop> {
         let taken = chunk::take(&mut chunk);
+        if self.clauses.look() {
+            chunk::strip(&mut chunk);
+        }
         let mut chunk = self.rest(chunk)?;
         self.frame = chunk::frame(&chunk);
         let mut leaving: BTreeMap<Key, String> = BTreeMap::new();
@@ -135,7 +144,7 @@ impl Sieve {
         Ok(out)
     }
 
-    /// Screens and restores all of a chunk that is no stream of its own, in place.
+    /// Screens and restores what is left of a chunk, in place.
     fn rest(&mut self, chunk: Map<String, Value>) -> Result<Map<String, Value>, Stop> {
         let text = Value::Object(chunk).to_string();
         let clauses = self.clauses.clone();
@@ -143,8 +152,11 @@ impl Sieve {
         self.tally = screen.looker.tally.clone();
         held::stop(&screen.looker)?;
         let redacted = screen.redacted(&mut self.vault)?.unwrap_or_else(|| text.clone());
-        let restored = if self.restores { restore::body(&redacted, &self.vault) } else { None };
-        serde_json::from_str(&restored.unwrap_or(redacted)).map_err(|_| Stop::TooLong)
+        let most = redacted.len() + self.room;
+        let restored = if self.restores { restore::body(&redacted, &self.vault, most) } else { Ok(None) };
+        let restored = restored.ok().flatten().unwrap_or_else(|| redacted.clone());
+        self.room -= restored.len().saturating_sub(redacted.len());
+        serde_json::from_str(&restored).map_err(|_| Stop::TooLong)
     }
 
     fn push_text(&mut self, key: Key, piece: &str) -> Result<String, Stop> {
@@ -152,7 +164,7 @@ impl Sieve {
             return Err(Stop::TooMany);
         }
         let mut held = self.texts.remove(&key).unwrap_or_else(|| match key.field {
-            Field::Arguments | Field::FunctionCall => Held::whole(),
+            Field::Arguments | Field::Input | Field::FunctionCall => Held::whole(),
             Field::ReasoningContent | Field::Reasoning | Field::Content | Field::Refusal => Held::default(),
         });
         let leaving = self.with_common(|common| held.push(piece, common));
@@ -175,7 +187,8 @@ impl Sieve {
         let mut looker = Looker::new(&self.clauses, std::mem::take(&mut self.tally));
         let held_chars = held_chars(&self.clauses);
         let vault = &mut self.vault;
-        let done = run(&mut Common { looker: &mut looker, vault, restores: self.restores, held_chars });
+        let (restores, room) = (self.restores, &mut self.room);
+        let done = run(&mut Common { looker: &mut looker, vault, restores, room, held_chars });
         self.tally = looker.tally;
         done
     }

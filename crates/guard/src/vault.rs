@@ -14,7 +14,7 @@ pub struct Vault {
     entries: Vec<Entry>,
     by_value: HashMap<(Origin, Arc<str>, Arc<str>), usize>,
     by_name: HashMap<Arc<str>, usize>,
-    last: HashMap<Arc<str>, u32>,
+    last: HashMap<(Origin, Arc<str>), u32>,
     /// Numbers that placeholders may not have, because the request has something that looks like one with it.
     avoided: HashSet<u32>,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Origin {
 
 #[derive(Clone)]
 struct Entry {
-    /// Such as `EMAIL_1`.
+    /// Such as `EMAIL_1`, or `EMAIL_A1` in an answer.
     name: Arc<str>,
     value: Arc<str>,
     origin: Origin,
@@ -67,7 +67,9 @@ impl Vault {
         if self.entries.len() >= VALUES_MAX {
             return Err(Full);
         }
-        let name: Arc<str> = format!("{label}_{}", self.next(label)).into();
+        // Spelt apart: an answer that is kept for others must not have what stands for a value of their requests.
+        let mark = if origin == Origin::Answer { "A" } else { "" };
+        let name: Arc<str> = format!("{label}_{mark}{}", self.next(origin, label)).into();
         let place = self.entries.len();
         let placeholder = format!("<{name}>");
         self.entries.push(Entry { name: name.clone(), value: key.2.clone(), origin, number });
@@ -76,8 +78,8 @@ impl Vault {
         Ok(placeholder)
     }
 
-    fn next(&mut self, label: &Arc<str>) -> u32 {
-        let last = self.last.entry(label.clone()).or_default();
+    fn next(&mut self, origin: Origin, label: &Arc<str>) -> u32 {
+        let last = self.last.entry((origin, label.clone())).or_default();
         *last += 1;
         while self.avoided.contains(last) {
             *last += 1;
@@ -89,9 +91,10 @@ impl Vault {
     /// somebody's address for it in the answer.
     pub(crate) fn avoid(&mut self, body: &str) {
         for (at, _) in body.match_indices(['_', 'f', 'F']) {
-            // An underscore, or one that is written as the escape `\u005f`.
-            let digits = body.as_bytes()[at + 1..].iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
-            if let Ok(number) = body[at + 1..at + 1 + digits].parse() {
+            // An underscore, or one that is written as the escape `\u005f`; then the mark of an answer's.
+            let from = at + 1 + usize::from(body.as_bytes().get(at + 1) == Some(&b'A'));
+            let digits = body.as_bytes()[from..].iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+            if let Ok(number) = body[from..from + digits].parse() {
                 self.avoided.insert(number);
             }
         }
@@ -127,16 +130,21 @@ mod tests {
     #[test]
     fn the_same_value_has_the_same_placeholder_and_no_other_has() {
         let mut vault = Vault::default();
-        vault.avoid(r#"{"a":"see <EMAIL_1>, EMAIL\_2, EMAIL\u005f3 and x_99999999999"}"#);
+        vault.avoid(r#"{"a":"see <EMAIL_1>, EMAIL\_2, EMAIL\u005f3, <EMAIL_A7> and x_99999999999"}"#);
         let (email, iban): (Arc<str>, Arc<str>) = ("EMAIL".into(), "IBAN".into());
         let mut place = |origin, label, value| vault.placeholder(origin, label, value, false).unwrap();
         assert_eq!(place(Origin::Request, &email, "a@x.com"), "<EMAIL_4>");
         assert_eq!(place(Origin::Request, &email, "b@x.com"), "<EMAIL_5>");
         assert_eq!(place(Origin::Request, &iban, "a@x.com"), "<IBAN_4>");
         assert_eq!(place(Origin::Request, &email, "a@x.com"), "<EMAIL_4>");
-        assert_eq!(place(Origin::Answer, &email, "a@x.com"), "<EMAIL_6>");
+        assert_eq!(place(Origin::Answer, &email, "a@x.com"), "<EMAIL_A4>");
+        assert_eq!(place(Origin::Answer, &email, "c@x.com"), "<EMAIL_A5>");
+        assert_eq!(place(Origin::Request, &email, "d@x.com"), "<EMAIL_6>");
+        assert_eq!(place(Origin::Request, &email, "e@x.com"), "<EMAIL_8>");
         assert_eq!(vault.kept("EMAIL_4").map(|kept| kept.value), Some("a@x.com"));
-        assert!(vault.kept("EMAIL_6").is_none() && vault.kept("EMAIL_1").is_none());
+        for nobodys in ["EMAIL_A4", "EMAIL_A5", "EMAIL_1", "EMAIL_7"] {
+            assert!(vault.kept(nobodys).is_none(), "{nobodys}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod whole;
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tollgate_types::{CacheMode, CacheRules, CacheWish, Digest, Endpoint};
 
 pub use canonical::UNKEYED;
@@ -48,6 +49,16 @@ pub fn temperature(body: &[u8]) -> Option<f64> {
     serde_json::from_slice::<Sampled>(body).ok()?.temperature
 }
 
+/// Whether a body asks the provider to search the web first: what it finds grows old, as with a tool.
+pub fn searches(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Chat {
+        #[serde(default)]
+        web_search_options: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Chat>(body).is_ok_and(|chat| chat.web_search_options.is_some())
+}
+
 /// A request, as far as it decides what the answer may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
@@ -71,7 +82,7 @@ pub fn key(asked: &Asked<'_>) -> Option<Digest> {
     let body = canonical::canonical(asked.body)?;
     let (kind, name) = asked.shared_by;
     let mut parts: Vec<&[u8]> = vec![
-        b"answer 1",
+        b"answer 2",
         asked.team.as_bytes(),
         kind.as_bytes(),
         name.as_bytes(),

@@ -224,6 +224,11 @@ fn read_moderation(answer: &[u8], categories: &BTreeSet<String>) -> Option<Opini
         categories: std::collections::BTreeMap<String, Option<bool>>,
     }
     let Answer { results } = serde_json::from_slice(answer).ok()?;
+    // A category that it does not know never counts: nobody would see that it is misspelt.
+    let knows = |one: &One| categories.iter().all(|name| one.categories.contains_key(name));
+    if !results.iter().all(knows) {
+        return None;
+    }
     let counts = |one: &One| match categories.is_empty() {
         true => one.flagged,
         false => one.categories.iter().any(|(name, &on)| on == Some(true) && categories.contains(name)),
@@ -258,7 +263,8 @@ mod tests {
     #[test]
     fn of_moderations_the_named_categories_count() {
         let answer = br#"{"id":"modr-1","model":"omni","results":[{"flagged":true,"categories":
-            {"violence":true,"hate":false,"sexual/minors":null}},{"flagged":false,"categories":{}}]}"#;
+            {"violence":true,"hate":false,"sexual/minors":null}},{"flagged":false,"categories":
+            {"violence":false,"hate":false,"sexual/minors":false}}]}"#;
         let flagged = |names: &[&str]| {
             let names = names.iter().map(|&name| name.to_owned()).collect();
             read_moderation(answer, &names).map(|opinion| opinion.flagged)
@@ -266,6 +272,7 @@ mod tests {
         assert_eq!(flagged(&[]), Some(true));
         assert_eq!(flagged(&["violence"]), Some(true));
         assert_eq!(flagged(&["hate", "sexual/minors"]), Some(false));
+        assert_eq!(flagged(&["violence", "violance"]), None, "it would never count");
         assert_eq!(read_moderation(br#"{"results":[]}"#, &BTreeSet::new()), None);
     }
 

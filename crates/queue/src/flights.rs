@@ -38,6 +38,8 @@ pub struct Claimant {
     pub team: String,
     /// The job.
     pub job: JobId,
+    /// This run of it.
+    pub run: String,
     /// Whether the job was delivered before, so that an earlier run of it may have left a claim.
     pub redelivered: bool,
 }
@@ -68,6 +70,8 @@ struct Said {
     key: String,
     team: String,
     job: JobId,
+    #[serde(default)]
+    run: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     alone: bool,
 }
@@ -106,11 +110,18 @@ impl Flights {
 
     async fn take(&self, who: &Claimant) -> Result<Claim, ApiError> {
         let subject = subjects::flight(&who.key.short());
-        let said =
-            Said { version: 1, key: who.key.to_string(), team: who.team.clone(), job: who.job.clone(), alone: false };
+        let said = Said {
+            version: 1,
+            key: who.key.to_string(),
+            team: who.team.clone(),
+            job: who.job.clone(),
+            run: who.run.clone(),
+            alone: false,
+        };
         let mut lease = Lease { subject, said, sequence: 0 };
         loop {
-            if self.publish(&mut lease, LEASE).await? {
+            if let Some(sequence) = self.publish(&lease, &lease.said, LEASE).await? {
+                lease.sequence = sequence;
                 return Ok(Claim::Ours(lease));
             }
             match self.last(&lease.subject).await? {
@@ -130,7 +141,8 @@ impl Flights {
     /// # Errors
     /// Why the server did not say.
     pub async fn renew(&self, lease: &mut Lease) -> Result<bool, ApiError> {
-        timeout(ASK_MAX, self.publish(lease, LEASE)).await.map_err(|_| ApiError::Unknown)?
+        let said = lease.said.clone();
+        timeout(ASK_MAX, self.replace(lease, &said, LEASE)).await.map_err(|_| ApiError::Unknown)?
     }
 
     /// Gives a claim up, so that who waited comes back. A claim that was lost is left alone.
@@ -138,14 +150,27 @@ impl Flights {
     /// # Errors
     /// Why the server did not; the claim ends with its lease.
     pub async fn release(&self, lease: Lease) -> Result<(), ApiError> {
+        timeout(ASK_MAX, self.give_up(&lease)).await.map_err(|_| ApiError::Unknown)?
+    }
+
+    async fn give_up(&self, lease: &Lease) -> Result<(), ApiError> {
+        if !self.delete(lease.sequence).await?
+            && let Some(sequence) = self.renewed_unheard(lease).await?
+        {
+            self.delete(sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Says whether it was there.
+    async fn delete(&self, sequence: u64) -> Result<bool, ApiError> {
         #[derive(Deserialize)]
         struct Deleted {}
         let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", subjects::FLIGHTS_STREAM);
-        let question = serde_json::json!({ "seq": lease.sequence, "no_erase": true });
-        let asked = api::ask::<Deleted>(&self.client, subject, question.to_string().into());
-        match timeout(ASK_MAX, asked).await.map_err(|_| ApiError::Unknown)? {
-            // Refused: it is not there any more.
-            Ok(Deleted {}) | Err(ApiError::Refused { .. }) => Ok(()),
+        let question = serde_json::json!({ "seq": sequence, "no_erase": true });
+        match api::ask::<Deleted>(&self.client, subject, question.to_string().into()).await {
+            Ok(Deleted {}) => Ok(true),
+            Err(ApiError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -155,9 +180,9 @@ impl Flights {
     /// # Errors
     /// Why the server did not; the claim ends with its lease.
     pub async fn leave_alone(&self, mut lease: Lease) -> Result<(), ApiError> {
-        lease.said.alone = true;
-        let said = timeout(ASK_MAX, self.publish(&mut lease, ALONE)).await;
-        said.map_err(|_| ApiError::Unknown)?.map(|_| ())
+        let said = Said { alone: true, ..lease.said.clone() };
+        let replaced = timeout(ASK_MAX, self.replace(&mut lease, &said, ALONE)).await;
+        replaced.map_err(|_| ApiError::Unknown)?.map(|_| ())
     }
 
     /// Which of these requests, by short digest, somebody claims now. Cancel safe.
@@ -180,18 +205,34 @@ impl Flights {
         Ok(aloft)
     }
 
-    /// Whether it was stored, which only happens after the sequence that the lease knows.
-    async fn publish(&self, lease: &mut Lease, ttl: Duration) -> Result<bool, ApiError> {
+    /// Puts something in the place of a claim that is still ours; says whether it was.
+    async fn replace(&self, lease: &mut Lease, said: &Said, ttl: Duration) -> Result<bool, ApiError> {
+        let mut stored = self.publish(lease, said, ttl).await?;
+        if stored.is_none()
+            && let Some(sequence) = self.renewed_unheard(lease).await?
+        {
+            lease.sequence = sequence;
+            stored = self.publish(lease, said, ttl).await?;
+        }
+        lease.sequence = stored.unwrap_or(lease.sequence);
+        Ok(stored.is_some())
+    }
+
+    /// The sequence of a renewal that was stored, and whose acknowledgement did not reach us.
+    async fn renewed_unheard(&self, lease: &Lease) -> Result<Option<u64>, ApiError> {
+        let last = self.last(&lease.subject).await?;
+        Ok(last.filter(|(_, said)| *said == lease.said).map(|(sequence, _)| sequence))
+    }
+
+    /// Its sequence if it was stored, which only happens after the sequence that the lease knows.
+    async fn publish(&self, lease: &Lease, said: &Said, ttl: Duration) -> Result<Option<u64>, ApiError> {
         let mut sent = HeaderMap::new();
         sent.insert(headers::TTL, format!("{}s", ttl.as_secs()));
-        let payload = serde_json::to_vec(&lease.said).expect("texts always serialise");
+        let payload = serde_json::to_vec(said).expect("texts always serialise");
         let (subject, expected) = (lease.subject.clone(), lease.sequence);
         match api::publish_numbered(&self.client, subject, sent, payload.into(), expected).await? {
-            (Stored::New, sequence) => {
-                lease.sequence = sequence;
-                Ok(true)
-            }
-            (Stored::Taken, _) => Ok(false),
+            (Stored::New, sequence) => Ok(Some(sequence)),
+            (Stored::Taken, _) => Ok(None),
         }
     }
 

@@ -47,6 +47,8 @@ impl Existing {
 pub enum Commit {
     /// The result is in the log, and it is ours.
     Won,
+    /// The result was in the log, and ours; its texts were removed before we heard of it, and this line stands there now.
+    WonAndEmptied(Bytes),
     /// Another run's result was there first.
     Lost(Box<Existing>),
     /// The result is larger than a message may be; nothing was stored.
@@ -112,6 +114,9 @@ impl Results {
                 Ok(Stored::Taken) => match self.lookup.last(subject.clone()).await {
                     Ok(Some(found)) => match existing(&found) {
                         // The acknowledgement of our own first try was lost.
+                        Some(ours) if ours.event.run == event.run && ours.is_tombstone => {
+                            return Commit::WonAndEmptied(ours.payload);
+                        }
                         Some(ours) if ours.event.run == event.run => return Commit::Won,
                         Some(theirs) => return Commit::Lost(Box::new(theirs)),
                         // Not a result: without an account per team, anybody's acknowledgement can land here.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tollgate_types::job::undecoded_digest;
-use tollgate_types::{JobId, JobSpec, headers, subjects};
+use tollgate_types::job::{named_user, undecoded_digest};
+use tollgate_types::{JobId, JobSpec, UnixMillis, headers, subjects};
 
 use crate::api::{self, ApiError, Stored};
 use crate::connect::{ConnectFailure, Connection};
@@ -22,7 +22,6 @@ use crate::queue_key::Origin;
 use crate::scan::{Scan, Waiting};
 use crate::tombs::{Removal, last_on, page, remove};
 
-/// The stream of kept answers; where nobody keeps any, it does not exist.
 /// The most messages of one page.
 const PAGE_MAX: usize = 500;
 /// How often a capture may change while it is removed.
@@ -53,6 +52,8 @@ pub struct Copy {
     pub job: JobId,
     /// The end user that it names; empty without one.
     pub user: String,
+    /// When the server accepted it; of a dead letter, when that was stored.
+    pub at: UnixMillis,
 }
 
 /// Removes the copies of one team's jobs.
@@ -84,14 +85,18 @@ impl Texts {
             let mut from = Some(1);
             while let Some(next) = from {
                 let page = self.scan.page(origin, &filter, next).await?;
-                let read = page.jobs.iter().filter_map(|job| Some((id(job, origin, self.made_ns)?, &job.payload)));
-                copies.extend(read.map(|(job, payload)| Copy { job, user: user(payload) }));
+                let read = page.jobs.iter().filter_map(|job| Some((id(job, origin, self.made_ns)?, job)));
+                copies.extend(read.map(|(job, stored)| Copy {
+                    job,
+                    user: user(&stored.payload),
+                    at: accepted_at(stored, origin),
+                }));
                 from = page.next;
             }
         }
         let mut take = |letter: &direct::Stored| {
             let job = text(&letter.headers, headers::DEAD_JOB).and_then(|job| job.parse().ok());
-            copies.extend(job.map(|job| Copy { job, user: user(&letter.payload) }));
+            copies.extend(job.map(|job| Copy { job, user: user(&letter.payload), at: letter.at }));
             false
         };
         each(&self.client, subjects::DEAD_STREAM, &dead_of(team), &mut take).await?;
@@ -234,8 +239,8 @@ fn unless_absent<T: Default>(answer: Result<T, ApiError>) -> Result<T, ApiError>
 }
 
 fn backlogs(team: &str) -> [(Origin, String); 2] {
-    // The waiting jobs before their lanes: a job that is parked meanwhile is found by the next look.
-    [(Origin::Wait, format!("tollgate.wait.*.*.{team}.*")), (Origin::Jobs, format!("tollgate.jobs.*.{team}"))]
+    // The lanes before the waiting jobs: a job that is parked between the two is met among these, and none goes back.
+    [(Origin::Jobs, format!("tollgate.jobs.*.{team}")), (Origin::Wait, format!("tollgate.wait.*.*.{team}.*"))]
 }
 
 fn dead_of(team: &str) -> String {
@@ -268,8 +273,18 @@ fn is_answered_by(digest: &str, payload: &Bytes) -> bool {
     digest == headers::ANY_DIGEST || undecoded_digest(payload).to_string() == digest || decoded()
 }
 
+/// When the server accepted a job: a parked copy was stored later and says it.
+fn accepted_at(job: &Waiting, origin: Origin) -> UnixMillis {
+    let said = || job.header(headers::PARKED_ACCEPTED_AT)?.parse().ok().map(UnixMillis);
+    match origin {
+        // What a producer wrote there is no word of ours.
+        Origin::Jobs => job.at,
+        Origin::Wait => said().unwrap_or(job.at),
+    }
+}
+
 fn user(payload: &Bytes) -> String {
-    JobSpec::decode(payload, usize::MAX).ok().and_then(|job| job.options.user).unwrap_or_default()
+    named_user(payload).unwrap_or_default()
 }
 
 async fn made_ns(client: &Client) -> Result<i128, ApiError> {

@@ -113,7 +113,8 @@ impl Forget {
         Forget { connection, state, log, clock, tombs }
     }
 
-    /// The jobs that a request means: one, or all of an end user that are in the results, in the backlog, or dead.
+    /// The jobs that a request means: one, or all of an end user that are in the results, in the backlog, or dead, and
+    /// were accepted before it was asked. It is looked for them again later, when the user may have come back.
     ///
     /// # Errors
     /// Why the results or the backlog could not be read.
@@ -126,7 +127,7 @@ impl Forget {
         // The backlog before the results: a job that ends meanwhile is found there.
         let mut texts = Texts::open(&self.connection, "forget").await?;
         for copy in texts.copies(request.team.as_str()).await? {
-            if copy.user == *user {
+            if copy.user == *user && copy.at <= request.asked_at {
                 jobs.insert(copy.job);
             }
         }
@@ -135,7 +136,7 @@ impl Forget {
         while let Some(batch) = whole.next().await? {
             let events = batch.into_iter().filter_map(|counted| counted.entry.event.ok());
             let theirs = events.filter(|event| event.team == request.team.as_str() && event.user == *user);
-            jobs.extend(theirs.map(|event| event.job));
+            jobs.extend(theirs.filter(|event| event.accepted_at <= request.asked_at).map(|event| event.job));
         }
         Ok(jobs)
     }
@@ -143,25 +144,33 @@ impl Forget {
     /// Does what a request asks for, as far as it can be done now. Idempotent.
     ///
     /// # Errors
-    /// [`ForgetError`].
+    /// [`ForgetError`]. A job that could not be ended first is the last that is told of: the texts of all others are gone
+    /// then as far as they may.
     pub async fn once(&self, request: &Request) -> Result<Forgotten, ForgetError> {
         let team = request.team.as_str();
         let jobs = self.find(request).await?;
         let log = self.log.reopen().await?;
         let mut done = Forgotten { jobs: jobs.len() as u64, ..Forgotten::default() };
         let mut wanted = Wanted::new();
+        let mut not_ended = None;
         for job in &jobs {
-            wanted.insert(job.clone(), self.end(team, job, &mut done).await?);
+            match self.end(team, job, &mut done).await {
+                Ok(digest) => drop(wanted.insert(job.clone(), digest)),
+                Err(error @ (ForgetError::NoWorker | ForgetError::Cancel { .. })) => {
+                    not_ended.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         // Afterwards: the ends are among what must be read first.
         let passed = passed(&self.state, &log).await?;
-        for job in &jobs {
+        for job in wanted.keys() {
             self.entomb(team, job, &passed, &mut done).await?;
         }
         done.removed = Texts::open(&self.connection, "forget").await?.remove(team, &wanted).await?;
-        self.tell(team, jobs).await;
+        self.tell(team, wanted.into_keys()).await;
         metrics::counter!("tollgate_results_forgotten_total").increment(done.results);
-        Ok(done)
+        not_ended.map_or(Ok(done), Err)
     }
 
     /// Sees to it that the job has an end, and returns the digest of the request that it answers.
@@ -195,7 +204,7 @@ impl Forget {
     }
 
     /// Best effort: what a worker keeps in its own memory has a short life of its own.
-    async fn tell(&self, team: &str, jobs: BTreeSet<JobId>) {
+    async fn tell(&self, team: &str, jobs: impl IntoIterator<Item = JobId>) {
         let jobs: Vec<JobId> = jobs.into_iter().collect();
         for some in jobs.chunks(Told::MAX) {
             let told = Told { team: team.to_owned(), jobs: some.to_vec() };

@@ -29,7 +29,7 @@ pub struct Request {
     pub team: Team,
     /// Whose texts.
     pub whom: Whom,
-    /// When it was asked for.
+    /// When it was asked for, by the server's clock: an end user's jobs that were accepted later are not meant.
     pub asked_at: UnixMillis,
     /// When the sweeper looks after it.
     pub due: UnixMillis,

@@ -1,6 +1,6 @@
 //! Which results are old enough: a walk through each team's results, the oldest first, that ends at the first young one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -41,6 +41,8 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     places: BTreeMap<Walk, Place>,
+    /// The teams that said how long their results are kept, in the last round.
+    apart: BTreeSet<String>,
 }
 
 /// What one round came to.
@@ -65,6 +67,7 @@ impl Sweep {
         now: UnixMillis,
     ) -> Result<Round, ApiError> {
         let mut round = Round::default();
+        self.heed(directory);
         for (walk, keep) in walks(directory) {
             let place = self.places.get(&walk).copied().unwrap_or(Place::START);
             let due = UnixMillis(now.0.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX)));
@@ -91,6 +94,21 @@ impl Sweep {
             self.places.insert(walk, place);
         }
         Ok(round)
+    }
+
+    /// Begins the walk through everybody else's results anew when a team joins them: it passed over that team's. A walk
+    /// that is no more leaves no place behind, which a later one of the same team would go on from.
+    fn heed(&mut self, directory: &Directory) {
+        let teams = directory.teams().into_iter().filter(|(_, team)| team.results_keep_secs.is_some());
+        let apart: BTreeSet<String> = teams.map(|(name, _)| name).collect();
+        if !self.apart.is_subset(&apart) {
+            self.places.remove(&Walk::Rest);
+        }
+        self.apart = apart;
+        self.places.retain(|walk, _| match walk {
+            Walk::Team(team) => self.apart.contains(team),
+            Walk::Rest => true,
+        });
     }
 
     /// Begins anew: in another log, sequences mean something else.

@@ -18,7 +18,7 @@ pub struct Captured {
     /// The body of the request, as it was sent to providers.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub request: Box<RawValue>,
-    /// The result line, as it was delivered.
+    /// The result line, as it was delivered; with placeholders for what guardrails redacted in the prompt.
     #[schemars(with = "crate::result::JobResult")]
     pub result: Box<RawValue>,
 }

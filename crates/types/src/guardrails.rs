@@ -184,18 +184,18 @@ pub enum Side {
     Answer,
 }
 
-/// What followed when a rule fired.
+/// What followed when a rule fired; the order is by how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Followed {
+    /// The rule could not be applied, and the job went on, as the team wants it.
+    Passed,
     /// Nothing but this line.
     Flag,
     /// It was replaced by a placeholder.
     Redact,
     /// The job ended.
     Block,
-    /// The rule could not be applied, and the job went on, as the team wants it.
-    Passed,
 }
 
 impl Side {

@@ -24,7 +24,7 @@ use crate::instant::UnixMillis;
 use crate::money::NanoUsd;
 use crate::strict::{self, StrictError};
 
-use fields::{Fields, kind_of, object, wrong_type};
+use fields::{Fields, is_a_name, kind_of, object, wrong_type};
 
 /// The version of the `tollgate` object that this code speaks.
 pub const VERSION: u32 = 1;
@@ -194,12 +194,15 @@ pub struct Rejection {
     pub custom_id: Option<String>,
     /// The `tollgate.reply_to`, where it could still be read: who sent a malformed job waits for an answer too.
     pub reply_to: Option<String>,
+    /// The `tollgate.user`, where it could still be read and fits a record: what somebody asks to have forgotten is found
+    /// by it.
+    pub user: Option<String>,
 }
 
 impl Rejection {
     /// A refusal with a code and a message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Rejection { code, message: message.into(), custom_id: None, reply_to: None }
+        Rejection { code, message: message.into(), custom_id: None, reply_to: None, user: None }
     }
 }
 
@@ -208,12 +211,26 @@ pub fn undecoded_digest(payload: &[u8]) -> Digest {
     Digest::of(&[b"undecoded", payload])
 }
 
+/// The end user that a payload names, also where it is no job: too large, badly encoded, or wrong elsewhere. What is not
+/// JSON names nobody.
+pub fn named_user(payload: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(payload);
+    let line = Fields::read(text.trim_start_matches('\u{feff}'))?;
+    let options = Fields::read(line.get("tollgate")?.get())?;
+    serde_json::from_str(options.get("user")?.get()).ok()
+}
+
 impl JobSpec {
     /// Reads one payload. `bytes_max` is the operator's limit.
     ///
     /// # Errors
     /// Returns what is wrong, naming the field by its path and the fix.
     pub fn decode(payload: &Bytes, bytes_max: usize) -> Result<JobSpec, Rejection> {
+        JobSpec::read(payload, bytes_max)
+            .map_err(|rejection| Rejection { user: named_user(payload).filter(|user| is_a_name(user)), ..rejection })
+    }
+
+    fn read(payload: &Bytes, bytes_max: usize) -> Result<JobSpec, Rejection> {
         let text = readable(payload, bytes_max)?;
         strict::check(text).map_err(from_strict)?;
         let line = Fields::read(text).ok_or_else(|| {

@@ -24,6 +24,7 @@ use tollgate_types::{CacheRules, Endpoint, Gate, JobSpec, NanoUsd, Tokens, Usage
 use crate::context::Context;
 use crate::end::{End, Outcome};
 use crate::park::{Parking, Until};
+use crate::route::Route;
 use crate::run::Run;
 use memory::Memory;
 
@@ -59,6 +60,8 @@ pub(crate) struct Wanted {
     pub(crate) endpoint: Endpoint,
     /// Whether it takes the place of what is kept.
     pub(crate) refreshes: bool,
+    /// Who may give the answer now: the provider and its name of the model, for each deployment that the job may use.
+    pub(crate) servers: Vec<(String, String)>,
 }
 
 /// What the records say of the cache.
@@ -96,7 +99,8 @@ impl Ticket {
 impl Wanted {
     /// Who would claim the answer.
     pub(crate) fn claimant(&self, run: &Run) -> Claimant {
-        Claimant { key: self.slot.key, team: run.team.clone(), job: run.job.clone(), redelivered: run.redelivered() }
+        let (team, job) = (run.team.clone(), run.job.clone());
+        Claimant { key: self.slot.key, team, job, run: run.id.clone(), redelivered: run.redelivered() }
     }
 }
 
@@ -129,30 +133,56 @@ impl Cache {
     }
 
     /// Keeps an answer, for all workers and here; says whether it is kept.
-    pub(crate) async fn keep(&self, wanted: &Wanted, answer: KeptAnswer) -> bool {
-        let since = self.memory.purges();
-        if let Err(error) = self.answers.keep(&wanted.slot, &answer, wanted.rules.ttl()).await {
+    pub(crate) async fn keep(&self, wanted: &Wanted, answer: KeptAnswer, cx: &Context) -> bool {
+        let (slot, since) = (&wanted.slot, self.memory.purges());
+        // One that is made anew under the same name is another team.
+        if cx.directory.team(&slot.team).is_none() {
+            return false;
+        }
+        if let Err(error) = self.answers.keep(slot, &answer, wanted.rules.ttl()).await {
             failed("keep", &error);
+            if wanted.refreshes {
+                self.drop_kept(slot).await;
+            }
+            return false;
+        }
+        // After it is kept: who forgets a job puts its tombstone before he looks for answers. Killed before this: the
+        // second look of the request finds it.
+        let result = cx.results.find(&slot.team, &answer.facts.job).await;
+        if result.is_ok_and(|found| found.is_some_and(|existing| existing.is_tombstone)) {
+            self.drop_kept(slot).await;
             return false;
         }
         if wanted.refreshes {
             // What was kept before is in the memory of workers, ours too. Killed before this: until its time is over.
-            let told = control::announce_purged(&self.connection, &Purge::of(&wanted.slot)).await;
-            if let Err(error) = told {
-                tracing::debug!(%error, "a refreshed answer was not announced");
-            }
+            self.announce(&Purge::of(slot)).await;
         } else {
-            self.memory.put(&wanted.slot, Arc::new(answer), since);
+            self.memory.put(slot, Arc::new(answer), since);
         }
         true
     }
 
-    /// The kept answer of all workers, if it is young enough.
+    /// Forgets the answer of one request, everywhere: a fresh one came that is not kept, or must not be.
+    pub(crate) async fn drop_kept(&self, slot: &Slot) {
+        let purge = Purge::of(slot);
+        if let Err(error) = self.answers.purge(&purge).await {
+            failed("drop", &error);
+        }
+        self.announce(&purge).await;
+    }
+
+    async fn announce(&self, purge: &Purge) {
+        if let Err(error) = control::announce_purged(&self.connection, purge).await {
+            tracing::debug!(%error, "workers were not told to forget an answer");
+        }
+    }
+
+    /// The kept answer of all workers, if it may be given to the job.
     pub(crate) async fn find_shared(&self, wanted: &Wanted, cx: &Context) -> Option<KeptAnswer> {
         let since = self.memory.purges();
         let is_json = |answer: &KeptAnswer| serde_json::from_slice::<&RawValue>(&answer.body).is_ok();
         let found = match self.answers.find(&wanted.slot).await {
-            Ok(found) => found.filter(|answer| is_young(answer, wanted, cx) && is_json(answer))?,
+            Ok(found) => found.filter(|answer| is_good(answer, wanted, cx) && is_json(answer))?,
             Err(error) => {
                 failed("find", &error);
                 return None;
@@ -165,12 +195,12 @@ impl Cache {
 
 /// Looks for the job's answer, and for who is fetching it. After the route: what a team may not use, it gets from no
 /// cache either.
-pub(crate) async fn look(job: &JobSpec, run: &Run, cx: &Context) -> Looked {
-    let Some((wanted, way)) = wanted(job, run, cx) else { return Looked::Go(Ticket::default()) };
+pub(crate) async fn look(job: &JobSpec, run: &Run, route: &Route, cx: &Context) -> Looked {
+    let Some((wanted, way)) = wanted(job, run, route, cx) else { return Looked::Go(Ticket::default()) };
     if way == Way::Refresh {
         return Looked::Go(Ticket { wanted: Some(wanted), shares: false });
     }
-    let here = cx.cache.memory.find(&wanted.slot).filter(|answer| is_young(answer, &wanted, cx));
+    let here = cx.cache.memory.find(&wanted.slot).filter(|answer| is_good(answer, &wanted, cx));
     if let Some(answer) = here {
         return Looked::Hit(Box::new((*answer).clone()));
     }
@@ -200,19 +230,19 @@ pub(crate) fn wait(wanted: &Wanted, cx: &Context) -> Option<Parking> {
     if !cx.gates.may_wait_for(&gate, std::time::Instant::now()) {
         return None;
     }
-    metrics::counter!("tollgate_cache_shared_total", "team" => wanted.slot.team.clone()).increment(1);
+    metrics::counter!("tollgate_cache_waits_total", "team" => wanted.slot.team.clone()).increment(1);
     Some(Parking { until: Until::Gate(gate), why: "an identical job is being answered".to_owned() })
 }
 
-fn wanted(job: &JobSpec, run: &Run, cx: &Context) -> Option<(Wanted, Way)> {
+fn wanted(job: &JobSpec, run: &Run, route: &Route, cx: &Context) -> Option<(Wanted, Way)> {
     let rules = cx.directory.cache_rules(&run.team);
     // Asked of every job; without a wish and a rule the body is not read.
     let way = match rule::way(job.options.cache, &rules, None) {
         Way::None => return None,
         _ => rule::way(job.options.cache, &rules, rule::temperature(&job.body)),
     };
-    // What is stored with the provider may have changed since.
-    if way == Way::None || job.request.prompt_elsewhere {
+    // What is stored with the provider may have changed since; what a search finds, too.
+    if way == Way::None || job.request.prompt_elsewhere || (!rules.tool_calls() && rule::searches(&job.body)) {
         return None;
     }
     let shared_by = match rules.shared_by() {
@@ -231,12 +261,18 @@ fn wanted(job: &JobSpec, run: &Run, cx: &Context) -> Option<(Wanted, Way)> {
     };
     let slot = Slot { team: run.team.clone(), model: Gate::digest_of_model(model), key: rule::key(&asked)? };
     let (endpoint, refreshes) = (job.request.endpoint, way == Way::Refresh);
-    Some((Wanted { slot, rules, endpoint, refreshes }, way))
+    let deployments = route.legs[0].deployments.iter().map(|(priced, _)| &priced.deployment);
+    let servers = deployments.map(|deployment| (deployment.provider.clone(), deployment.model.clone())).collect();
+    Some((Wanted { slot, rules, endpoint, refreshes, servers }, way))
 }
 
-/// A time to live that was lowered holds for what is kept already.
-fn is_young(answer: &KeptAnswer, wanted: &Wanted, cx: &Context) -> bool {
-    cx.clock.now().since(answer.facts.at) < wanted.rules.ttl()
+/// Whether a kept answer may be given to the job. A time to live that was lowered holds for what is kept already, and so
+/// does a right that was taken away, or a name that means another model since.
+fn is_good(answer: &KeptAnswer, wanted: &Wanted, cx: &Context) -> bool {
+    let facts = &answer.facts;
+    let from_a_server =
+        || wanted.servers.iter().any(|(provider, model)| *provider == facts.provider && *model == facts.model);
+    cx.clock.now().since(facts.at) < wanted.rules.ttl() && from_a_server()
 }
 
 /// The end of a job whose answer was given before. It costs nothing.

@@ -94,7 +94,7 @@ pub(crate) async fn call(
             Err(stop) => break stop,
         };
         let started_at = cx.clock.now();
-        let request = request(delivery, job, run, trip.attempts.len() + 1, trip.remaining());
+        let request = request(delivery, screened, run, trip.attempts.len() + 1, trip.remaining());
         let priced = trip.deployment(held, turn.at);
         let called = tokio::select! {
             called = deltas::call(priced, &request, screened, run, cx) => called,
@@ -263,22 +263,31 @@ fn aborted(started_at: UnixMillis, cx: &Context) -> Called {
 
 fn request<'a>(
     delivery: &'a Delivery,
-    job: &'a JobSpec,
+    screened: &'a Passed<'_>,
     run: &'a Run,
     number: usize,
     deadline_in: Option<Duration>,
 ) -> Call<'a> {
     Call {
-        body: &job.body,
-        request: &job.request,
-        traceparent: delivery.traceparent(),
-        tracestate: delivery.header(headers::TRACESTATE),
+        body: &screened.job.body,
+        request: &screened.job.request,
+        traceparent: delivery.traceparent().filter(|id| is_a_trace(id)),
+        // It may say anything, and guardrails do not see it.
+        tracestate: delivery.header(headers::TRACESTATE).filter(|_| !screened.is_guarded()),
         job: run.job.as_str(),
         run: &run.id,
         attempt: u32::try_from(number).unwrap_or(u32::MAX),
         deadline_in,
         deltas: None,
     }
+}
+
+/// Whether a text is a trace's context (<https://www.w3.org/TR/trace-context/#traceparent-header>) and nothing else.
+fn is_a_trace(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &&str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    matches!(&parts[..], [version, trace, parent, flags]
+        if hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2))
 }
 
 /// How the answer of a job is read.

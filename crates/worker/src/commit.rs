@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::end::{End, Outcome};
 use crate::identify::Identity;
 use crate::ledger::Money;
+use crate::meters;
 use crate::reply;
 use crate::run::{Run, Unknown};
 use crate::screen::Told;
@@ -61,7 +62,7 @@ pub(crate) async fn commit(
     }
     let mut event = event(EventKind::Result, identity, &run, attempts, cx);
     event.downgraded_to = downgraded_to.unwrap_or_default();
-    (event.guardrails, event.risk) = (told.hits, told.risk);
+    (event.guardrails, event.risk) = (told.most_telling(), told.risk);
     (event.cache, event.kept, event.saved_nanousd) = (cached.used, cached.kept.map(|kept| *kept), cached.saved);
     event.hold = money.as_ref().and_then(Money::record);
     // From the first publish on the record may be in the log, whatever we hear of it.
@@ -73,7 +74,13 @@ pub(crate) async fn commit(
         match cx.results.commit(&run.job, identity.digest, &event, line.clone()).await {
             Commit::Won => {
                 cx.meters.finished(&event);
+                meters::fired(&told.hits);
                 return Committed { line, answered: event.status == Status::Succeeded };
+            }
+            // What is forgotten is neither told nor kept.
+            Commit::WonAndEmptied(line) => {
+                cx.meters.finished(&event);
+                return Committed { line, answered: false };
             }
             Commit::TooLarge => {
                 let max = cx.connection.payload_bytes_max();

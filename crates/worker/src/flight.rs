@@ -8,10 +8,10 @@
 //! while it is held: those who wait go on when its lease ends, or the job itself is delivered again before and takes its
 //! claim over. Killed after the answer was kept and before the claim was given up: they wait for the lease, and hit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -19,9 +19,9 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tollgate_policy::cache::{Unkept, judge};
 use tollgate_providers::Answer;
-use tollgate_queue::answers::{Facts, KeptAnswer};
-use tollgate_queue::flights::{Claim, Lease};
-use tollgate_queue::{Connection, Flights};
+use tollgate_queue::answers::{Facts, KeptAnswer, Slot};
+use tollgate_queue::flights::{Claim, LEASE, Lease};
+use tollgate_queue::{ApiError, Connection, Flights};
 use tollgate_types::{AttemptOutcome, AttemptRecord, ErrorCode};
 
 use crate::cache::{self, Ticket, Wanted};
@@ -51,10 +51,29 @@ pub(crate) struct Flight {
 /// What is left to do for others once the job has its end.
 #[derive(Default)]
 pub(crate) struct Landing {
-    keeping: Option<Box<(Wanted, KeptAnswer)>>,
+    keeping: Keeping,
     claim: Option<Holding>,
     /// Whether those who wait are to go on side by side.
     apart: bool,
+}
+
+/// What becomes of the kept answer.
+#[derive(Default)]
+enum Keeping {
+    /// If there is one, it stays.
+    #[default]
+    AsItIs,
+    /// This one takes its place.
+    New(Box<(Wanted, KeptAnswer)>),
+    /// It goes: it was to be refreshed, and the answer that came is not kept.
+    Gone(Slot),
+}
+
+impl Keeping {
+    /// With an answer that is not kept.
+    fn without(wanted: Wanted) -> Keeping {
+        if wanted.refreshes { Keeping::Gone(wanted.slot) } else { Keeping::AsItIs }
+    }
 }
 
 /// Claims the answer, if it may be shared.
@@ -95,7 +114,7 @@ impl Flight {
     pub(crate) fn land(self, came: &Came, run: &Run, held: &Held, cx: &Context) -> Landing {
         let Flight { wanted, claim } = self;
         let Some(wanted) = wanted else { return Landing::default() };
-        let apart = |claim| Landing { keeping: None, claim, apart: true };
+        let apart = |claim| Landing { keeping: Keeping::AsItIs, claim, apart: true };
         let end = match came {
             Came::End(end) => end,
             Came::Park(..) => return apart(claim),
@@ -114,16 +133,17 @@ impl Flight {
                         at: cx.clock.now(),
                     };
                     let body = Bytes::copy_from_slice(answer.body.get().as_bytes());
-                    Landing { keeping: Some(Box::new((wanted, KeptAnswer { facts, body }))), claim, apart: false }
+                    let keeping = Keeping::New(Box::new((wanted, KeptAnswer { facts, body })));
+                    Landing { keeping, claim, apart: false }
                 }
                 Err(unkept) => {
                     metrics::counter!("tollgate_cache_unkept_total", "why" => unkept.as_str()).increment(1);
-                    apart(claim)
+                    Landing { keeping: Keeping::without(wanted), claim, apart: true }
                 }
             },
             // That says nothing of the others: the next one calls.
             Outcome::Refused(ErrorCode::Cancelled | ErrorCode::DeadlineExceeded, _) => {
-                Landing { keeping: None, claim, apart: false }
+                Landing { claim, ..Landing::default() }
             }
             Outcome::Refused(..) => apart(claim),
         }
@@ -150,12 +170,15 @@ fn worth<'a>(end: &'a End, answer: &Answer, held: &Held, wanted: &Wanted) -> Res
 impl Landing {
     /// Takes in what the guardrails made of the answer, with how the job ends now. Of one that they refuse, nothing is
     /// kept and nobody shares it; of one that they changed, the body that they left, with its placeholders.
-    pub(crate) fn screened(&mut self, end: &End, body: Option<Box<RawValue>>) {
-        if let Outcome::Refused(..) = end.outcome {
-            self.apart |= self.keeping.take().is_some();
-        }
-        if let (Some(keeping), Some(body)) = (&mut self.keeping, body) {
+    pub(crate) fn screened(&mut self, end: &End, body: Option<&RawValue>) {
+        let Keeping::New(keeping) = &mut self.keeping else { return };
+        if let Some(body) = body {
             keeping.1.body = Bytes::copy_from_slice(body.get().as_bytes());
+        }
+        if let Outcome::Refused(..) = end.outcome
+            && let Keeping::New(keeping) = std::mem::take(&mut self.keeping)
+        {
+            (self.keeping, self.apart) = (Keeping::without(keeping.0), true);
         }
     }
 
@@ -165,11 +188,16 @@ impl Landing {
     /// finds it.
     pub(crate) async fn end(self, answered: bool, cx: &Context) {
         let Landing { keeping, claim, mut apart } = self;
-        if let Some((wanted, answer)) = keeping.filter(|_| answered).map(|keeping| *keeping) {
-            cx.config.crash.point("K1");
-            // One that cannot be kept would make them call one after the other.
-            apart |= !cx.cache.keep(&wanted, answer).await;
-            cx.config.crash.point("K2");
+        match keeping {
+            Keeping::New(keeping) if answered => {
+                let (wanted, answer) = *keeping;
+                cx.config.crash.point("K1");
+                // One that cannot be kept would make them call one after the other.
+                apart |= !cx.cache.keep(&wanted, answer, cx).await;
+                cx.config.crash.point("K2");
+            }
+            Keeping::Gone(slot) => cx.cache.drop_kept(&slot).await,
+            Keeping::New(_) | Keeping::AsItIs => {}
         }
         match claim {
             Some(claim) if apart => cx.claims.leave_alone(claim).await,
@@ -183,6 +211,8 @@ impl Landing {
 pub(crate) struct Claims {
     pub(crate) flights: Flights,
     held: Arc<HeldClaims>,
+    /// Since when the server has not said which claims stand.
+    unread_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -212,10 +242,31 @@ const RENEWED_AT_ONCE: usize = 32;
 impl Claims {
     /// None yet.
     pub(crate) fn new(connection: &Connection) -> Claims {
-        Claims { flights: Flights::new(&connection.client), held: Arc::default() }
+        Claims { flights: Flights::new(&connection.client), held: Arc::default(), unread_since: Mutex::default() }
     }
 
-    async fn claim(&self, wanted: &Wanted, run: &Run) -> Result<Claim, tollgate_queue::ApiError> {
+    /// Which of the answers that jobs wait for, by short digest, are being fetched.
+    ///
+    /// If the server does not say, all of them, for as long as a claim lasts: after that none can be relied on, and who
+    /// waits calls for himself. Where there is no stream, there are no claims.
+    pub(crate) async fn aloft(&self, waited_for: HashSet<String>) -> HashSet<String> {
+        let digests: Vec<String> = waited_for.iter().cloned().collect();
+        let said = self.flights.aloft(&digests).await;
+        let mut unread_since = self.unread_since.lock().expect("no holder panics");
+        let error = match said {
+            Ok(aloft) => {
+                *unread_since = None;
+                return aloft;
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "claims not read");
+        let absent = matches!(error, ApiError::Absent { .. });
+        let since = *unread_since.get_or_insert_with(Instant::now);
+        if absent || since.elapsed() >= LEASE { HashSet::new() } else { waited_for }
+    }
+
+    async fn claim(&self, wanted: &Wanted, run: &Run) -> Result<Claim, ApiError> {
         self.flights.claim(&wanted.claimant(run)).await
     }
 

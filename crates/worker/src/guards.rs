@@ -1,7 +1,7 @@
 //! The guardrails of each team, compiled once and again when they change; and the external checkers that are rules of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -66,10 +66,10 @@ impl Guards {
     /// # Errors
     /// What the live configuration says cannot be applied: nothing of the team may pass.
     pub(crate) fn of(&self, team: &str) -> Result<Option<Arc<Guard>>, PolicyError> {
-        let Some(record) = self.directory.team(team) else { return Ok(None) };
+        // One that was removed a moment ago has those of everybody.
+        let record = self.directory.team(team).unwrap_or_default();
         let organisation = self.directory.organisation();
-        let mut known = self.known.lock().expect("no holder panics");
-        if let Some((of_team, of_all, compiled)) = known.teams.get(team)
+        if let Some((of_team, of_all, compiled)) = self.known().teams.get(team)
             && Arc::ptr_eq(of_team, &record)
             && Arc::ptr_eq(of_all, &organisation)
         {
@@ -77,10 +77,14 @@ impl Guards {
         }
         let policy = record.guardrails.over(&organisation.guardrails);
         let said = serde_json::to_string(&policy).expect("a policy always serialises");
+        let found = self.known().policies.get(&said).cloned();
+        // Outside of the lock, which every job takes: it takes its time. Whoever else does the same meanwhile does no harm.
+        let compiled = found.unwrap_or_else(|| self.compile(&policy));
+        let mut known = self.known();
         if known.policies.len() >= POLICIES_MAX {
             known.policies.clear();
         }
-        let compiled = known.policies.entry(said).or_insert_with(|| self.compile(&policy)).clone();
+        known.policies.insert(said, compiled.clone());
         if let Err(error) = &compiled {
             tracing::error!(
                 team,
@@ -90,6 +94,10 @@ impl Guards {
         }
         known.teams.insert(team.to_owned(), (record, organisation, compiled.clone()));
         compiled
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("no holder panics")
     }
 
     fn compile(&self, policy: &Policy) -> Compiled {

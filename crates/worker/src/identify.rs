@@ -50,7 +50,8 @@ pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
         Some((code, message)) => {
             let custom_id = decoded.as_ref().map_or_else(|r| r.custom_id.clone(), |job| job.custom_id.clone());
             let reply_to = decoded.as_ref().map_or_else(|r| r.reply_to.clone(), |job| job.options.reply_to.clone());
-            Err(Rejection { custom_id, reply_to, ..Rejection::new(code, message) })
+            let user = decoded.map_or_else(|r| r.user, |job| job.options.user);
+            Err(Rejection { custom_id, reply_to, user, ..Rejection::new(code, message) })
         }
     };
     Identity { job, spec, digest, key: key(delivery) }
@@ -71,7 +72,7 @@ impl Identity {
     pub(crate) fn named(&self) -> Named {
         match &self.spec {
             Ok(job) => Named::of(job),
-            Err(_) => Named::default(),
+            Err(rejection) => Named::of_rejected(rejection),
         }
     }
 

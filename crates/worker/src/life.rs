@@ -13,7 +13,6 @@
 //! job without one runs again, and what earlier deliveries may have cost is counted as unknown, never as cost. Money
 //! that a dead worker held comes back with its lease ([`crate::ledger`]).
 
-use bytes::Bytes;
 use tollgate_policy::order::Cost;
 use tollgate_queue::answers::KeptAnswer;
 use tollgate_queue::{Delivery, Kept, Settlement};
@@ -23,6 +22,7 @@ use crate::answered::Answered;
 use crate::board::Entrance;
 use crate::cache::{Cached, Looked};
 use crate::call::Came;
+use crate::capture::Sent;
 use crate::context::Context;
 use crate::end::End;
 use crate::flight::{Boarding, Landing};
@@ -145,7 +145,7 @@ async fn run(
     cx.config.crash.point("C2");
     let done = work(delivery, &identity, &run, (entrance, notes, &cancelled), cx).await;
     match done {
-        Done::Work(work) => finish(delivery, &identity, run, work, cx).await,
+        Done::Work(work) => finish(delivery, &identity, run, *work, cx).await,
         Done::Park(parking, spent) => {
             // What was spent on the way is booked before the job leaves our hands.
             commit::book_before_parking(&identity, &run, spent, cx).await;
@@ -164,9 +164,15 @@ async fn run(
 /// What the steps before the commit came to.
 enum Done {
     /// This is the job's end.
-    Work(Work),
+    Work(Box<Work>),
     /// It waits; what was spent on the way.
     Park(Parking, commit::Spent),
+}
+
+impl Done {
+    fn work(work: Work) -> Done {
+        Done::Work(Box::new(work))
+    }
 }
 
 /// What came of the steps before the commit.
@@ -183,8 +189,8 @@ struct Work {
     cached: Cached,
     /// What is left to do for others who want the same answer.
     landing: Landing,
-    /// The body that was sent to providers, if one was.
-    sent: Option<Bytes>,
+    /// What was sent to providers and what came back, if it was called.
+    sent: Option<Sent>,
 }
 
 impl Work {
@@ -232,19 +238,19 @@ async fn ready<'a>(
 ) -> Result<(Passed<'a>, Route), Box<Done>> {
     let job = match &identity.spec {
         Ok(job) => job,
-        Err(rejection) => return Err(Done::Work(Work::only(rejection.clone().into())).into()),
+        Err(rejection) => return Err(Done::work(Work::only(rejection.clone().into())).into()),
     };
-    admit::admit(job, run, cx).map_err(|end| Done::Work(Work::only(end)))?;
+    admit::admit(job, run, cx).map_err(|end| Done::work(Work::only(end)))?;
     if let Some(at) = admit::its_time(job, delivery, cx) {
         return Err(Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default()).into());
     }
-    let route = route::route(job, &run.team, cx).map_err(|end| Done::Work(Work::only(end)))?;
-    let unpaid = |(end, told): (End, Told)| Done::Work(Work::unpaid(end, callable(&route)).telling(told));
+    let route = route::route(job, &run.team, cx).map_err(|end| Done::work(Work::only(end)))?;
+    let unpaid = |(end, told): (End, Told)| Done::work(Work::unpaid(end, callable(&route)).telling(told));
     let screened = screen::request(job, &run.team, cx).await.map_err(unpaid)?;
     // What it can cost goes by what leaves.
     let route = match screened.changed() {
         true => {
-            route::route(&screened.job, &run.team, cx).map_err(|end| Done::Work(Work::unpaid(end, callable(&route))))?
+            route::route(&screened.job, &run.team, cx).map_err(|end| Done::work(Work::unpaid(end, callable(&route))))?
         }
         false => route,
     };
@@ -269,9 +275,9 @@ async fn work(
     };
     let mut unknown = callable(&route);
     // Before money, permits and pauses: a kept answer needs none of them, and who waits for one should hold none.
-    let ticket = match cache::look(&screened.job, run, cx).await {
+    let ticket = match cache::look(&screened.job, run, &route, cx).await {
         Looked::Go(ticket) => ticket,
-        Looked::Hit(answer) => return Done::Work(Work::hit(*answer, screened, run, unknown, cx).await),
+        Looked::Hit(answer) => return Done::work(Work::hit(*answer, screened, run, unknown, cx).await),
         Looked::Wait(parking) => return Done::Park(parking, commit::Spent::default()),
     };
     let cached = ticket.cached();
@@ -279,12 +285,12 @@ async fn work(
         return Done::Park(parking, commit::Spent::default());
     }
     if admit::expired(&screened.job, cx) {
-        return Done::Work(Work::unpaid(admit::expiry(&screened.job), unknown).telling(screened.told));
+        return Done::work(Work::unpaid(admit::expiry(&screened.job), unknown).telling(screened.told));
     }
     let mut held = match hold::hold(&screened.job, identity.key(), (delivery, run), route, cx).await {
         Decision::Go(held) => *held,
         Decision::Park(parking) => return Done::Park(parking, commit::Spent::default()),
-        Decision::End(end) => return Done::Work(Work::unpaid(end, unknown).telling(screened.told)),
+        Decision::End(end) => return Done::work(Work::unpaid(end, unknown).telling(screened.told)),
     };
     // What the lane's door counts knows of it now: others may be asked for.
     held.entrance = entrance;
@@ -293,14 +299,14 @@ async fn work(
     // With money and permits in hand: a job that claims and then waits for them would make all others wait.
     let flight = match flight::board(ticket, run, cx).await {
         Boarding::Go(flight) => flight,
-        Boarding::Hit(answer) => return Done::Work(Work::hit(*answer, screened, run, unknown, cx).await),
+        Boarding::Hit(answer) => return Done::work(Work::hit(*answer, screened, run, unknown, cx).await),
         Boarding::Wait(parking) => return Done::Park(parking, commit::Spent::default()),
     };
 
     // A job that was given up again and again runs one at a time, marked, so that what kills the worker is known.
     let slot = match suspect::guard(run, cx).await {
         Ok(slot) => slot,
-        Err(end) => return Done::Work(Work::unpaid(end, unknown).telling(screened.told)),
+        Err(end) => return Done::work(Work::unpaid(end, unknown).telling(screened.told)),
     };
 
     // A first delivery that dies is counted by the next; a later one counts itself before it pays.
@@ -320,11 +326,11 @@ async fn work(
     match came {
         Came::End(end) => {
             let (end, body) = screened.answer(end, &run.team, cx).await;
-            landing.screened(&end, body);
+            landing.screened(&end, body.as_deref());
             deltas::withheld(&end, &screened, run, cx).await;
             let Passed { job, told, .. } = screened;
-            let sent = Some(job.body.clone());
-            Done::Work(Work { end, unknown, slot, money: Some(money), downgraded_to, told, cached, landing, sent })
+            let sent = Some(Sent { request: job.body.clone(), answer: body });
+            Done::work(Work { end, unknown, slot, money: Some(money), downgraded_to, told, cached, landing, sent })
         }
         Came::Park(parking, attempts) => {
             suspect::survived(slot, &run.team, &run.job, cx).await;
@@ -356,7 +362,7 @@ async fn finish(
         deltas::end(&run, cx).await;
     }
     if let Some(sent) = sent {
-        capture::keep(&delivery.lane.team, &sent, &committed.line, cx).await;
+        capture::keep(&delivery.lane.team, sent, &committed.line, cx).await;
     }
     // After the reply: nobody waits for others' sake.
     landing.end(committed.answered, cx).await;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use metrics::{Counter, Histogram, counter, histogram};
 use tollgate_types::event::CacheUse;
+use tollgate_types::guardrails::Hit;
 use tollgate_types::{AttemptOutcome, Class, Status, UsageEvent};
 
 use crate::routes::Routes;
@@ -27,6 +28,15 @@ fn cached(event: &UsageEvent) {
         }
         CacheUse::Miss => counter("tollgate_cache_misses_total").increment(1),
         CacheUse::Bypass => {}
+    }
+}
+
+/// Counts the guardrail rules that fired on a job that got its result here.
+pub(crate) fn fired(hits: &[Hit]) {
+    for hit in hits {
+        let (on, action) = (hit.on.as_str(), hit.action.as_str());
+        let labels = [("rule", hit.rule.clone()), ("on", on.to_owned()), ("action", action.to_owned())];
+        counter!("tollgate_guardrail_hits_total", &labels).increment(u64::from(hit.count));
     }
 }
 
@@ -69,11 +79,6 @@ impl Meters {
             queued.record(event.queued_ms as f64 / 1e3);
         }
         self.cost.increment(u64::try_from(event.cost().0).unwrap_or(0));
-        for hit in &event.guardrails {
-            let labels =
-                [("rule", hit.rule.clone()), ("on", hit.on.as_str().into()), ("action", hit.action.as_str().into())];
-            counter!("tollgate_guardrail_hits_total", &labels).increment(u64::from(hit.count));
-        }
         cached(event);
         for attempt in &event.attempts {
             let meters = self.attempts.get(&attempt.provider).and_then(|of_provider| of_provider.get(&attempt.outcome));

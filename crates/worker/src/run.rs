@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tollgate_queue::Delivery;
-use tollgate_types::{JobId, JobSpec, NanoUsd, UnixMillis};
+use tollgate_types::{JobId, JobSpec, NanoUsd, Rejection, UnixMillis};
 
 use crate::context::Context;
 
@@ -112,6 +112,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// What could be read of one that is no job.
+    pub(crate) fn of_rejected(rejection: &Rejection) -> Named {
+        Named { user: rejection.user.clone().unwrap_or_default(), ..Named::default() }
+    }
+
     /// What a decoded job says.
     pub(crate) fn of(job: &JobSpec) -> Named {
         Named {

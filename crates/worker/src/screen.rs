@@ -5,28 +5,41 @@
 //! that cannot be applied stops the job, unless the team wants it to pass. What fired is told in the result, in the usage
 //! record and in metrics; what it found is told nowhere.
 
+mod rules;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tollgate_guard::{Action, Guard, OnFailure, Screened, Sieve, Vault, Verdict};
-use tollgate_providers::{Answer, Question};
-use tollgate_types::guardrails::{Followed, HITS_MAX, Hit, Side};
+use tollgate_guard::{Action, Guard, Sieve, TooLarge, Vault, Verdict};
+use tollgate_providers::Answer;
+use tollgate_types::guardrails::{HITS_MAX, Hit, Side};
 use tollgate_types::{ErrorCode, JobSpec};
 
 use crate::context::Context;
 use crate::end::{End, Outcome};
+use rules::{Screening, apart, blocked, unusable};
 
 /// What is told of a job's guardrails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// The rules that fired.
+    /// The rules that fired, all of them.
     pub(crate) hits: Vec<Hit>,
     /// What they add up to on the request, 0 to 100.
     pub(crate) risk: u8,
     /// What the producer should know although the job went on.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Told {
+    /// As many hits as a record has room for: those of which the most followed come first.
+    pub(crate) fn most_telling(&self) -> Vec<Hit> {
+        let mut hits = self.hits.clone();
+        hits.sort_by_key(|hit| std::cmp::Reverse(hit.action));
+        hits.truncate(HITS_MAX);
+        hits
+    }
 }
 
 /// A job that passed, as it goes on.
@@ -37,9 +50,6 @@ pub(crate) struct Passed<'a> {
     vault: Vault,
     pub(crate) told: Told,
 }
-
-/// Larger bodies are screened where they hold up no other job.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Screens a prompt: the job as it may go on, or its end and why.
 pub(crate) async fn request<'a>(job: &'a JobSpec, team: &str, cx: &Context) -> Result<Passed<'a>, (End, Told)> {
@@ -88,18 +98,29 @@ impl<'a> Passed<'a> {
         Ok((guard.looks_at_answers() || !self.vault.is_empty()).then(|| guard.sieve(&self.vault)))
     }
 
+    /// Whether anything is looked for in the job at all.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.guard.is_some()
+    }
+
     /// Screens the answer of a call, if it came to one, and puts back what was redacted in the prompt. Returns the end, and
-    /// the answer's body as it is fit for others, with placeholders, if screening changed it.
+    /// the answer's body as it is fit for others, with placeholders, if it is not the one that the producer gets.
     ///
     /// What is blocked was paid for: the attempts stay.
     pub(crate) async fn answer(&mut self, end: End, team: &str, cx: &Context) -> (End, Option<Box<RawValue>>) {
         let Some(guard) = self.guard.clone() else { return (end, None) };
-        let End { outcome: Outcome::Answered(answer, request_id), attempts } = end else { return (end, None) };
+        let (answer, request_id, attempts) = match end {
+            End { outcome: Outcome::Answered(answer, request_id), attempts } => (answer, request_id, attempts),
+            End { outcome: Outcome::Refused(code, message), attempts } => {
+                let message = self.words(&guard, code, message);
+                return (End { outcome: Outcome::Refused(code, message), attempts }, None);
+            }
+        };
         let vault = std::mem::take(&mut self.vault);
         let told = std::mem::take(&mut self.told);
-        let mut screening = Screening { side: Side::Answer, guard, vault, told };
+        let mut screening = Screening { side: Side::Answer, guard: guard.clone(), vault, told };
         let screened = screening.of(Bytes::copy_from_slice(answer.body.get().as_bytes()), team, cx).await;
-        let Screening { guard, vault, told, .. } = screening;
+        let Screening { vault, told, .. } = screening;
         (self.vault, self.told) = (vault, told);
         let body = match screened {
             Ok(body) => body,
@@ -110,158 +131,46 @@ impl<'a> Passed<'a> {
             Some(Some(body)) => Some(body),
             Some(None) => return (End { attempts, ..unusable() }, None),
         };
-        let seen = kept.as_ref().unwrap_or(&answer.body);
-        let restored = guard.restore(seen.get().as_bytes(), &self.vault).and_then(raw);
-        let body = restored.or_else(|| kept.clone()).unwrap_or_else(|| answer.body.clone());
-        (End { outcome: Outcome::Answered(Box::new(Answer { body, ..*answer }), request_id), attempts }, kept)
+        let seen = kept.as_ref().unwrap_or(&answer.body).clone();
+        let restored = match self.restored(guard, seen, cx).await {
+            Ok(restored) => restored,
+            Err(end) => return (End { attempts, ..end }, None),
+        };
+        let fit = kept.or_else(|| restored.is_some().then(|| answer.body.clone()));
+        let body = restored.or_else(|| fit.clone()).unwrap_or_else(|| answer.body.clone());
+        (End { outcome: Outcome::Answered(Box::new(Answer { body, ..*answer }), request_id), attempts }, fit)
+    }
+
+    /// The answer with what was redacted in the prompt put back, if something is.
+    async fn restored(
+        &self,
+        guard: Arc<Guard>,
+        body: Box<RawValue>,
+        cx: &Context,
+    ) -> Result<Option<Box<RawValue>>, End> {
+        let (vault, most) = (self.vault.clone(), cx.connection.payload_bytes_max());
+        let restored = apart(body.get().len(), move || guard.restore(body.get().as_bytes(), &vault, most)).await?;
+        match restored {
+            Ok(restored) => Ok(restored.and_then(raw)),
+            Err(TooLarge) => {
+                let message = "with what was redacted in the prompt put back, the answer does not fit a message";
+                Err(End::refused(ErrorCode::ResultTooLarge, message))
+            }
+        }
+    }
+
+    /// What a producer is told of a failure: a provider's words may repeat what it must not hear.
+    fn words(&self, guard: &Guard, code: ErrorCode, message: String) -> String {
+        let wrapped = serde_json::json!({ "choices": [{ "index": 0, "message": { "content": message } }] });
+        let screened = guard.screen_answer(wrapped.to_string().as_bytes(), &mut Vault::default());
+        let clean = screened.verdict == Verdict::Pass && screened.body.is_none();
+        if clean { message } else { code.cause().to_owned() }
     }
 }
 
 /// No delta may leave before the whole answer was judged, by a checker that reads whole texts.
 #[derive(Debug)]
 pub(crate) struct WholeFirst;
-
-/// One body on its way through the rules.
-struct Screening {
-    side: Side,
-    guard: Arc<Guard>,
-    vault: Vault,
-    told: Told,
-}
-
-impl Screening {
-    /// The body that may go on, if it is another; or the job's end.
-    async fn of(&mut self, body: Bytes, team: &str, cx: &Context) -> Result<Option<Bytes>, End> {
-        let Screened { verdict, body: changed, fired, .. } = self.by_patterns(body.clone()).await?;
-        self.tell(fired);
-        if let Verdict::Block { rule } = verdict {
-            return Err(blocked(self.side, &rule));
-        }
-        let changed = changed.map(Bytes::from);
-        self.by_checkers(body, changed, team, cx).await
-    }
-
-    async fn by_patterns(&mut self, body: Bytes) -> Result<Screened, End> {
-        let started = std::time::Instant::now();
-        let (guard, side) = (self.guard.clone(), self.side);
-        let screened = if body.len() <= INLINE_BYTES_MAX {
-            by_side(&guard, side, &body, &mut self.vault)
-        } else {
-            let mut vault = std::mem::take(&mut self.vault);
-            let screened = tokio::task::spawn_blocking(move || (by_side(&guard, side, &body, &mut vault), vault)).await;
-            let (screened, vault) = screened.map_err(|_| unusable())?;
-            self.vault = vault;
-            screened
-        };
-        metrics::histogram!("tollgate_screen_seconds", "on" => side.as_str()).record(started.elapsed().as_secs_f64());
-        Ok(screened)
-    }
-
-    /// What the external checkers make of a body, which the patterns may have changed.
-    async fn by_checkers(
-        &mut self,
-        body: Bytes,
-        mut changed: Option<Bytes>,
-        team: &str,
-        cx: &Context,
-    ) -> Result<Option<Bytes>, End> {
-        let guard = self.guard.clone();
-        let rules: Vec<(&str, Action)> = guard.checkers(self.side).collect();
-        if rules.is_empty() {
-            return Ok(changed);
-        }
-        let texts = guard.texts(changed.as_ref().unwrap_or(&body));
-        if !texts.whole {
-            // The rest could hold anything.
-            rules.iter().try_for_each(|(name, _)| self.failed(name, "the texts are too long for it", team))?;
-        }
-        let question = Question { side: self.side, team, texts: &[texts.joined] };
-        for (name, action, opinion) in cx.guards.ask(&rules, &question, &cx.caller).await {
-            match opinion {
-                Err(why) => self.failed(name, &why.to_string(), team)?,
-                Ok(opinion) if action == Action::Redact && !opinion.found.is_empty() => {
-                    let seen = changed.as_ref().unwrap_or(&body);
-                    match guard.replace(self.side, seen, &opinion.found, &mut self.vault) {
-                        Err(why) => self.failed(name, &why.to_string(), team)?,
-                        Ok(replaced) => {
-                            self.tell(vec![hit(name, self.side, Followed::Redact, opinion.found.len())]);
-                            changed = replaced.map(Bytes::from).or(changed);
-                        }
-                    }
-                }
-                Ok(opinion) if !opinion.flagged => {}
-                Ok(_) if action == Action::Flag => self.tell(vec![hit(name, self.side, Followed::Flag, 1)]),
-                // Also where it should redact and did not say what.
-                Ok(_) => {
-                    self.tell(vec![hit(name, self.side, Followed::Block, 1)]);
-                    return Err(blocked(self.side, name));
-                }
-            }
-        }
-        Ok(changed)
-    }
-
-    /// A rule that could not be applied: the job's end, or a warning where the team wants it so.
-    fn failed(&mut self, rule: &str, why: &str, team: &str) -> Result<(), End> {
-        let on = self.side.as_str();
-        tracing::warn!(team, rule, on, why, "a guardrail could not be applied");
-        match self.guard.on_failure() {
-            OnFailure::Block => {
-                self.tell(vec![hit(rule, self.side, Followed::Block, 1)]);
-                let message = format!("the guardrail rule '{rule}' could not be applied to the {on}: {why}");
-                Err(End::refused(ErrorCode::GuardrailFailed, message))
-            }
-            OnFailure::Allow => {
-                self.tell(vec![hit(rule, self.side, Followed::Passed, 1)]);
-                let warning = format!("the {on} passed without the guardrail rule '{rule}': {why}");
-                self.told.warnings.push(warning);
-                Ok(())
-            }
-        }
-    }
-
-    fn tell(&mut self, fired: Vec<Hit>) {
-        for hit in fired {
-            let same = |told: &&mut Hit| told.rule == hit.rule && told.on == hit.on && told.action == hit.action;
-            match self.told.hits.iter_mut().find(same) {
-                Some(told) => told.count = told.count.saturating_add(hit.count),
-                None => self.told.hits.push(hit),
-            }
-        }
-        // What did the most is told first, and never left out.
-        self.told.hits.sort_by_key(|hit| std::cmp::Reverse(hit.action));
-        self.told.hits.truncate(HITS_MAX);
-    }
-}
-
-fn by_side(guard: &Guard, side: Side, body: &[u8], vault: &mut Vault) -> Screened {
-    match side {
-        Side::Request => guard.screen_request(body, vault),
-        Side::Answer => guard.screen_answer(body, vault),
-    }
-}
-
-fn hit(rule: &str, on: Side, action: Followed, count: usize) -> Hit {
-    Hit { rule: rule.to_owned(), on, action, count: u32::try_from(count).unwrap_or(u32::MAX) }
-}
-
-/// The end of a job that a rule stopped.
-fn blocked(side: Side, rule: &str) -> End {
-    let code = match (side, rule) {
-        (_, tollgate_guard::UNREADABLE) => ErrorCode::GuardrailFailed,
-        (Side::Request, _) => ErrorCode::PromptBlocked,
-        (Side::Answer, _) => ErrorCode::AnswerBlocked,
-    };
-    let what = match side {
-        Side::Request => "prompt; nothing was sent to a provider",
-        Side::Answer => "answer, which is not delivered; its call was paid for",
-    };
-    End::refused(code, format!("the guardrail rule '{rule}' stopped the {what}"))
-}
-
-fn unusable() -> End {
-    End::refused(ErrorCode::GuardrailFailed, "the team's guardrails cannot be applied; the operator's log says why")
-}
 
 fn raw(body: Vec<u8>) -> Option<Box<RawValue>> {
     String::from_utf8(body).ok().and_then(|text| RawValue::from_string(text).ok())

@@ -53,10 +53,10 @@ impl Waiting {
                 Said { custom_id: job.custom_id, reply_to: job.options.reply_to, digest: job.digest, named }
             }
             Err(rejection) => Said {
+                named: Named::of_rejected(&rejection),
                 custom_id: rejection.custom_id,
                 reply_to: rejection.reply_to,
                 digest: undecoded_digest(&self.payload),
-                named: Named::default(),
             },
         }
     }
@@ -93,6 +93,10 @@ pub(crate) async fn pass(waiting: &Waiting, code: ErrorCode, message: &str, cx: 
             Commit::Won | Commit::TooLarge => {
                 cx.meters.finished(&event);
                 break line;
+            }
+            Commit::WonAndEmptied(emptied) => {
+                cx.meters.finished(&event);
+                break emptied;
             }
             // The id belongs to another request: this one is answered under an id of its own.
             Commit::Lost(existing) if !existing.answers(&said.digest) && job != waiting.own => {

@@ -11,17 +11,41 @@ pub(crate) struct Edit {
     pub(crate) text: String,
 }
 
-/// The text with the changes, which stand in order and do not overlap. All else stays as it is, byte for byte.
+/// The text with the changes, which stand in the order of their beginnings. All else stays as it is, byte for byte.
+///
+/// Of those that overlap the first comes in place of what any of them takes away: nothing of a finding is left.
 pub(crate) fn edited(text: &str, edits: &[Edit]) -> String {
     let grown: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let mut out = String::with_capacity(text.len() + grown);
     let mut at = 0;
     for edit in edits {
-        debug_assert!(edit.range.start >= at, "edits are in order");
+        if edit.range.start < at {
+            at = at.max(edit.range.end);
+            continue;
+        }
         out.push_str(&text[at..edit.range.start]);
         out.push_str(&edit.text);
         at = edit.range.end;
     }
     out.push_str(&text[at..]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(edits: &[(Range<usize>, &str)], expected: &str) {
+        let edits: Vec<Edit> =
+            edits.iter().map(|(range, text)| Edit { range: range.clone(), text: (*text).to_owned() }).collect();
+        assert_eq!(edited("0123456789", &edits), expected);
+    }
+
+    #[test]
+    fn of_changes_that_overlap_the_first_stands_for_all() {
+        check(&[(1..2, "a"), (2..2, "b"), (9..10, "c")], "0ab2345678c");
+        check(&[(1..8, "null"), (2..4, "a"), (5..6, "b")], "0null89");
+        check(&[(1..4, "a"), (3..6, "b"), (6..7, "c")], "0ac789");
+    }
 }

@@ -1,6 +1,7 @@
 //! What a value of a body is, by where it stands: only what cannot hold a prompt, at places that are known, is left alone.
 
 use crate::body::lexer::{Kind, Lexer, Token};
+use crate::policy::Side;
 
 /// An object or array of a body, as far as its place is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) enum Place {
     Usage,
     /// The tokens of a text that stands elsewhere, with how likely they were.
     Logprobs,
+    /// What a response repeats of its request.
+    Echo,
     /// Anything else.
     Free,
 }
@@ -49,6 +52,8 @@ pub(crate) enum Treat {
     Media,
     /// It is the number of a token, which nobody can look at here.
     TokenId,
+    /// It was screened with the request: what was redacted there is put back, and nothing is looked for.
+    Echo,
     /// It is left alone.
     Fact,
 }
@@ -75,19 +80,25 @@ struct Frame<'a> {
 /// Reads a body's tokens with their places.
 pub(crate) struct Walk<'a> {
     text: &'a str,
+    /// Some places are those of answers only: a request that has them says there what it likes.
+    side: Side,
+    /// Whether it is a response, which repeats parts of its request.
+    echoes: bool,
     lexer: Lexer<'a>,
     around: Vec<Frame<'a>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(text: &'a str) -> Walk<'a> {
-        Walk { text, lexer: Lexer::new(text), around: Vec::new() }
+    pub(crate) fn new(text: &'a str, side: Side) -> Walk<'a> {
+        let plain = Walk { text, side, echoes: false, lexer: Lexer::new(text), around: Vec::new() };
+        Walk { echoes: side == Side::Answer && is_response(text), ..plain }
     }
 
     fn open(&mut self, object: bool) {
         let (place, key) = match self.around.last() {
             None => (Place::Top, None),
-            Some(frame) => (inside(frame.place, frame.key, object), frame.key),
+            Some(frame) if self.echoes && echoed(frame.place, frame.key) => (Place::Echo, frame.key),
+            Some(frame) => (inside(self.side, frame.place, frame.key, object), frame.key),
         };
         self.around.push(Frame { place, object, key: if object { None } else { key } });
     }
@@ -111,6 +122,7 @@ impl<'a> Iterator for Walk<'a> {
         }
         let (place, key, field) = match self.around.last() {
             None => (Place::Free, None, false),
+            Some(frame) if self.echoes && echoed(frame.place, frame.key) => (Place::Echo, frame.key, frame.object),
             Some(frame) => (frame.place, frame.key, frame.object),
         };
         let standing = Standing { place, key, field, depth: self.around.len(), token };
@@ -121,28 +133,57 @@ impl<'a> Iterator for Walk<'a> {
     }
 }
 
-fn inside(place: Place, key: Option<&str>, object: bool) -> Place {
+/// Whether a body says of itself that it is a response and not a completion.
+fn is_response(text: &str) -> bool {
+    // Most answers do not have the word at all, and are not read twice.
+    let mut walk = Walk { text, side: Side::Request, echoes: false, lexer: Lexer::new(text), around: Vec::new() };
+    text.contains("\"response\"")
+        && walk.any(|standing| {
+            let is_object = standing.place == Place::Top && standing.key == Some("object");
+            is_object && standing.token.kind == Kind::String && &text[standing.token.range] == "response"
+        })
+}
+
+/// Whether a response has a part of its request there:
+/// <https://platform.openai.com/docs/api-reference/responses/object>.
+fn echoed(place: Place, key: Option<&str>) -> bool {
+    let of_request =
+        place == Place::Top && matches!(key, Some("instructions" | "tools" | "metadata" | "user" | "text" | "prompt"));
+    of_request || place == Place::Echo
+}
+
+fn inside(side: Side, place: Place, key: Option<&str>, object: bool) -> Place {
+    if let Some(of_answer) = of_answer(place, key, object).filter(|_| side == Side::Answer) {
+        return of_answer;
+    }
     match (place, key, object) {
         (Place::Top, Some("messages" | "input" | "output" | "prompt"), false) => Place::Items,
-        (Place::Top, Some("choices"), false) => Place::Choices,
-        (Place::Top, Some("data"), false) => Place::Vectors,
-        (Place::Top, Some("usage"), true) | (Place::Usage, _, _) => Place::Usage,
         (Place::Items, _, true) => Place::Item,
         // Embeddings of several texts, each as a list of token ids.
         (Place::Items, _, false) => Place::Items,
-        (Place::Choices, _, true) => Place::Choice,
-        (Place::Choice, Some("message" | "delta"), true) => Place::Item,
-        (Place::Choice | Place::Part, Some("logprobs"), _) | (Place::Logprobs, _, _) => Place::Logprobs,
         (Place::Item, Some("content" | "summary" | "output"), false) => Place::Parts,
         (Place::Item, Some("tool_calls"), false) => Place::Calls,
         (Place::Item, Some("function_call"), true) | (Place::Call, Some("function"), true) => Place::Function,
         (Place::Calls, _, true) => Place::Call,
         (Place::Parts, _, true) => Place::Part,
         (Place::Part, Some("image_url" | "input_audio" | "file"), true) => Place::Media,
-        (Place::Vectors, _, true) => Place::Vector,
-        (Place::Vector, Some("embedding"), _) => Place::Usage,
         _ => Place::Free,
     }
+}
+
+/// The places that only answers have.
+fn of_answer(place: Place, key: Option<&str>, object: bool) -> Option<Place> {
+    Some(match (place, key, object) {
+        (Place::Top, Some("choices"), false) => Place::Choices,
+        (Place::Top, Some("data"), false) => Place::Vectors,
+        (Place::Top, Some("usage"), true) | (Place::Usage, _, _) => Place::Usage,
+        (Place::Choices, _, true) => Place::Choice,
+        (Place::Choice, Some("message" | "delta"), true) => Place::Item,
+        (Place::Choice | Place::Part, Some("logprobs"), _) | (Place::Logprobs, _, _) => Place::Logprobs,
+        (Place::Vectors, _, true) => Place::Vector,
+        (Place::Vector, Some("embedding"), _) => Place::Usage,
+        _ => return None,
+    })
 }
 
 impl Standing<'_> {
@@ -153,6 +194,7 @@ impl Standing<'_> {
         }
         let key = self.key.unwrap_or_default();
         match (self.place, key) {
+            (Place::Echo, _) => Treat::Echo,
             (Place::Top, "model" | "object" | "id" | "system_fingerprint" | "service_tier" | "status")
             | (Place::Top, "previous_response_id" | "encoding_format" | "reasoning_effort")
             | (Place::Item, "role" | "type" | "id" | "tool_call_id" | "call_id" | "status" | "object")
@@ -160,12 +202,13 @@ impl Standing<'_> {
             | (Place::Media, "detail" | "format" | "file_id")
             | (Place::Call, "id" | "type")
             | (Place::Choice, "finish_reason" | "native_finish_reason" | "stop_reason")
-            | (Place::Vector, "object" | "id") => Treat::Name,
+            | (Place::Vector, "object" | "id")
+            | (Place::Usage, _) => Treat::Name,
             (Place::Item, "encrypted_content") | (Place::Part | Place::Item, "signature") => Treat::Opaque,
             (Place::Vector, "embedding") => Treat::Opaque,
             (Place::Media, "url" | "data" | "file_data") | (Place::Part, "image_url" | "file_data") => Treat::Media,
             (Place::Part, "text" | "refusal") => Treat::PartText,
-            (Place::Usage, _) => Treat::Fact,
+            (Place::Logprobs, "token" | "tokens") => Treat::Fact,
             _ if self.field && !is_known(key) => Treat::Field,
             _ if !self.field && self.place == Place::Free && !is_known(key) => Treat::Field,
             _ => Treat::Text,
@@ -176,7 +219,7 @@ impl Standing<'_> {
         match self.place {
             Place::Items => Treat::TokenId,
             // Of the body itself, the choices and what was used, numbers are settings and counts.
-            Place::Top | Place::Choice | Place::Usage | Place::Logprobs | Place::Vector => Treat::Fact,
+            Place::Top | Place::Echo | Place::Choice | Place::Usage | Place::Logprobs | Place::Vector => Treat::Fact,
             _ => Treat::Field,
         }
     }
@@ -214,7 +257,7 @@ mod tests {
         let body = r#"{"model":"gpt-x","user":"u","max_tokens":1234,"metadata":{"role":"a","card":4111},
             "messages":[{"role":"user","content":[{"type":"text","text":"p"},{"type":"image_url","image_url":{"url":"d"}}]},
                 {"role":"tool","tool_call_id":"c","content":"r"}],"input":[[1,2],"e"]}"#;
-        let treated: Vec<(&str, Treat)> = Walk::new(body)
+        let treated: Vec<(&str, Treat)> = Walk::new(body, Side::Request)
             .filter(|standing| matches!(standing.token.kind, Kind::String | Kind::Number))
             .map(|standing| (&body[standing.token.range.clone()], standing.treat()))
             .collect();

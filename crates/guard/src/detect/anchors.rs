@@ -1,11 +1,11 @@
 //! The literals that tell where something can be, all sought in one pass whatever their case.
 
+use std::ops::Range;
 use std::sync::LazyLock;
-
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::assigned::Kind;
 use super::context::cases;
+use super::literals::Literals;
 use super::pem::Ends;
 use super::scan::Scan;
 use super::words::{self, list};
@@ -15,7 +15,6 @@ use crate::Entity;
 /// What a literal is the start of, or the middle.
 #[derive(Clone, Copy, Debug)]
 enum Anchor {
-    At,
     Scheme,
     Parameter(&'static str),
     Block,
@@ -33,7 +32,7 @@ enum Anchor {
 }
 
 struct Anchors {
-    literals: AhoCorasick,
+    literals: Literals,
     /// By the number of the literal.
     anchors: Vec<Anchor>,
 }
@@ -45,7 +44,6 @@ static ANCHORS: LazyLock<Anchors> = LazyLock::new(|| {
         literals.push(literal.to_vec());
         anchors.push(anchor);
     };
-    add(b"@", Anchor::At);
     add(b"://", Anchor::Scheme);
     for name in url::PARAMETERS {
         add(format!("?{name}=").as_bytes(), Anchor::Parameter(name));
@@ -54,7 +52,9 @@ static ANCHORS: LazyLock<Anchors> = LazyLock::new(|| {
     add(b"-----BEGIN ", Anchor::Block);
     add(pem::PUTTY.as_bytes(), Anchor::Putty);
     add(b"eyJ", Anchor::Jwt);
-    tokens::TOKENS.iter().for_each(|token| add(token.prefix.as_bytes(), Anchor::Token(token)));
+    for token in tokens::TOKENS {
+        token.beginnings().iter().for_each(|beginning| add(beginning.as_bytes(), Anchor::Token(token)));
+    }
     add(tokens::TERRAFORM.as_bytes(), Anchor::Terraform);
     add(tokens::TELEGRAM.as_bytes(), Anchor::Telegram);
     injection::TAGS.iter().for_each(|tag| add(tag, Anchor::Tag));
@@ -74,12 +74,8 @@ static ANCHORS: LazyLock<Anchors> = LazyLock::new(|| {
     for (group, tripwires) in injection::GROUPS.iter().enumerate() {
         add_all(&mut tripwires.starts.iter().copied(), Anchor::Tripwires(group));
     }
-    let literals = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(&literals)
-        .expect("some hundred short literals fit");
-    Anchors { literals, anchors }
+    anchors.push(Anchor::Assigned(Kind::Password));
+    Anchors { literals: Literals::new(literals, words::PASSWORD_OF_TWO), anchors }
 });
 
 /// How far finders read that have no bound of their own: what stands within is not looked at again.
@@ -93,29 +89,34 @@ struct Passed {
 /// Passes over the text once and lets the finders look at each literal's place.
 pub(crate) fn scan(scan: &mut Scan<'_>) {
     let Anchors { literals, anchors } = &*ANCHORS;
+    let bytes = scan.bytes();
+    if scan.wanted.has(Entity::Email) {
+        memchr::memchr_iter(b'@', bytes).for_each(|at| email::at(scan, at));
+    }
     let mut passed = Passed::default();
-    for hit in literals.find_overlapping_iter(scan.text) {
-        let (start, end) = (hit.start(), hit.end());
-        match anchors[hit.pattern().as_usize()] {
-            Anchor::At => email::at(scan, start),
-            Anchor::Scheme => url::userinfo(scan, end),
-            Anchor::Parameter(name) => url::parameter(scan, end, name),
-            Anchor::Block if start >= passed.block => {
-                passed.block = pem::block(scan, start, &mut passed.ends).unwrap_or(passed.block);
-            }
-            Anchor::Putty if start >= passed.block => {
-                passed.block = pem::putty(scan, start).unwrap_or(passed.block);
-            }
-            Anchor::Jwt if start >= passed.jwt => passed.jwt = jwt::at(scan, start).unwrap_or(passed.jwt),
-            Anchor::Block | Anchor::Putty | Anchor::Jwt => {}
-            Anchor::Token(token) => tokens::at(scan, token, start),
-            Anchor::Terraform => tokens::terraform(scan, start),
-            Anchor::Telegram => tokens::telegram(scan, start),
-            Anchor::Assigned(kind) => assigned::at(scan, start..end, kind),
-            Anchor::Birth => said::birth(scan, start..end),
-            Anchor::Document(entity) => said::document(scan, start..end, entity),
-            Anchor::Tag => injection::tags(scan, start),
-            Anchor::Tripwires(group) => injection::at(scan, group, start),
+    literals.each(bytes, |number, place| look(scan, anchors[number], place, &mut passed));
+}
+
+fn look(scan: &mut Scan<'_>, anchor: Anchor, place: Range<usize>, passed: &mut Passed) {
+    let Range { start, end } = place;
+    match anchor {
+        Anchor::Scheme => url::userinfo(scan, end),
+        Anchor::Parameter(name) => url::parameter(scan, end, name),
+        Anchor::Block if start >= passed.block => {
+            passed.block = pem::block(scan, start, &mut passed.ends).unwrap_or(passed.block);
         }
+        Anchor::Putty if start >= passed.block => {
+            passed.block = pem::putty(scan, start).unwrap_or(passed.block);
+        }
+        Anchor::Jwt if start >= passed.jwt => passed.jwt = jwt::at(scan, start).unwrap_or(passed.jwt),
+        Anchor::Block | Anchor::Putty | Anchor::Jwt => {}
+        Anchor::Token(token) => tokens::at(scan, token, start),
+        Anchor::Terraform => tokens::terraform(scan, start),
+        Anchor::Telegram => tokens::telegram(scan, start),
+        Anchor::Assigned(kind) => assigned::at(scan, start..end, kind),
+        Anchor::Birth => said::birth(scan, start..end),
+        Anchor::Document(entity) => said::document(scan, start..end, entity),
+        Anchor::Tag => injection::tags(scan, start),
+        Anchor::Tripwires(group) => injection::at(scan, group, start),
     }
 }

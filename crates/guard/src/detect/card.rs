@@ -141,6 +141,8 @@ mod tests {
         check(Entity::PaymentCard, "122000000000003", &[]);
         let list = "4111 1111 1111 1111 5555 5555 5555 4444";
         check(Entity::PaymentCard, list, &[&list[..19], &list[20..]]);
+        let list = "4111111111111111 5555555555554444";
+        check(Entity::PaymentCard, list, &[&list[..16], &list[17..]]);
         check(Entity::PaymentCard, "ORD-4111111111111111-X", &["4111111111111111"]);
         check(Entity::PaymentCard, "４１１１ １１１１ １１１１ １１１１", &["４１１１ １１１１ １１１１ １１１１"]);
     }

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn published_examples_pass_and_each_change_of_a_digit_is_seen() {
-        let examples: [(fn(&[u8]) -> bool, &str); 4] =
+        type Check = fn(&[u8]) -> bool;
+        let examples: [(Check, &str); 4] =
             [(luhn, "4111111111111111"), (luhn, "79927398713"), (mod_11_10, "86095742719"), (verhoeff, "2363")];
         for (check, text) in examples {
             let right = digits(text);

@@ -1,8 +1,9 @@
 //! Words that say what the number beside them is.
 //!
-//! Sought only once a number turned up that needs one, and then in the whole text at once, so that many numbers cost no
-//! more than one.
+//! Sought only around numbers that need one, stretch by stretch of the text, each once, so that many numbers cost no more
+//! than the whole text.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -25,6 +26,8 @@ struct Words {
     words: AhoCorasick,
     /// By the number of the word.
     said: Vec<Word>,
+    /// The bytes of the longest.
+    longest: usize,
 }
 
 struct Word {
@@ -46,12 +49,13 @@ static SOUGHT: LazyLock<Words> = LazyLock::new(|| {
             }
         }
     }
+    let longest = words.iter().map(String::len).max().unwrap_or_default();
     let words = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .kind(Some(AhoCorasickKind::DFA))
         .build(words)
         .expect("a few hundred short words fit");
-    Words { words, said }
+    Words { words, said, longest }
 });
 
 /// A word as it can be written, beyond the case of ASCII letters: with capitals, and as one name in code and data.
@@ -86,9 +90,10 @@ pub(crate) fn is_word(bytes: &[u8], range: &Range<usize>) -> bool {
     starts && ends
 }
 
-/// Every such word of a text, by place.
-pub(crate) struct Contexts {
-    said: Vec<Said>,
+/// The words of a text, stretch by stretch, each of which is read when a number in it or near it asks for the first time.
+pub(crate) struct Contexts<'t> {
+    text: &'t str,
+    stretches: Vec<OnceCell<Vec<Said>>>,
 }
 
 struct Said {
@@ -97,28 +102,21 @@ struct Said {
     next: bool,
 }
 
+/// How many bytes are read at once: a word about a number is seldom further away.
+const STRETCH: usize = 128;
+
 /// How far behind a word the number begins that is right behind it: a sign, a quote, or a name in the row below a header.
 const NEXT_MAX: usize = 9;
 
-impl Contexts {
-    pub(crate) fn of(text: &str) -> Contexts {
-        let bytes = text.as_bytes();
-        let Words { words, said } = &*SOUGHT;
-        let said = words
-            .find_overlapping_iter(text)
-            .filter_map(|hit| {
-                let Word { entities, exact, next } = &said[hit.pattern().as_usize()];
-                let written = exact.as_ref().is_none_or(|exact| exact == &text[hit.range()]);
-                let word = written && is_word(bytes, &hit.range());
-                word.then(|| Said { range: hit.range(), entities: *entities, next: *next })
-            })
-            .collect();
-        Contexts { said }
+impl<'t> Contexts<'t> {
+    pub(crate) fn of(text: &'t str) -> Contexts<'t> {
+        let count = text.len() / STRETCH + 1;
+        Contexts { text, stretches: std::iter::repeat_with(OnceCell::new).take(count).collect() }
     }
 
     /// How far the next word is that says that what stands here is such a thing, unless a nearer one says that it is none.
-    pub(crate) fn distance(&self, text: &str, entity: Entity, range: &Range<usize>) -> Option<usize> {
-        self.before(entity, range).or_else(|| self.behind(text, entity, range))
+    pub(crate) fn distance(&self, entity: Entity, range: &Range<usize>) -> Option<usize> {
+        self.before(entity, range).or_else(|| self.behind(entity, range))
     }
 
     /// Whether the nearest word before it says that it is something else.
@@ -126,10 +124,36 @@ impl Contexts {
         self.preceding(range).find(|said| !said.next).is_some_and(|said| !said.entities.has(entity))
     }
 
-    /// The words that end shortly before it, the nearest first.
+    /// The words that end in a stretch, by where they end.
+    fn stretch(&self, stretch: usize) -> &[Said] {
+        self.stretches[stretch].get_or_init(|| {
+            let Words { words, said, longest } = &*SOUGHT;
+            let bytes = self.text.as_bytes();
+            let ends = stretch * STRETCH..(stretch + 1) * STRETCH;
+            let from = ends.start.saturating_sub(*longest);
+            let until = bytes.len().min(ends.end);
+            let mut found: Vec<Said> = Vec::new();
+            for hit in words.find_overlapping_iter(&bytes[from..until]) {
+                let range = from + hit.start()..from + hit.end();
+                let Word { entities, exact, next } = &said[hit.pattern().as_usize()];
+                // What ends where the stretch begins belongs to the one before.
+                let here = range.end > ends.start || ends.start == 0;
+                let written = exact.as_ref().is_none_or(|exact| exact.as_bytes() == &bytes[range.clone()]);
+                if here && written && is_word(bytes, &range) {
+                    found.push(Said { range, entities: *entities, next: *next });
+                }
+            }
+            found
+        })
+    }
+
+    /// The words that end shortly before it, the nearest first; none of another paragraph.
     fn preceding(&self, range: &Range<usize>) -> impl Iterator<Item = &Said> {
-        let until = self.said.partition_point(|said| said.range.end <= range.start);
-        self.said[..until].iter().rev().take_while(move |said| range.start - said.range.end <= BEFORE_MAX)
+        let start = range.start;
+        let floor = paragraph_start(self.text.as_bytes(), start);
+        let stretches = (stretch_of(floor)..=stretch_of(start)).rev();
+        let said = stretches.flat_map(|stretch| self.stretch(stretch).iter().rev());
+        said.skip_while(move |said| said.range.end > start).take_while(move |said| said.range.end >= floor)
     }
 
     fn before(&self, entity: Entity, range: &Range<usize>) -> Option<usize> {
@@ -145,14 +169,67 @@ impl Contexts {
         None
     }
 
-    fn behind(&self, text: &str, entity: Entity, range: &Range<usize>) -> Option<usize> {
-        let from = self.said.partition_point(|said| said.range.end <= range.end);
-        let said = self.said[from..]
-            .iter()
-            .take_while(|said| said.range.end <= range.end + AFTER_MAX)
+    fn behind(&self, entity: Entity, range: &Range<usize>) -> Option<usize> {
+        let last = self.text.len().min(range.end + AFTER_MAX);
+        let said = (stretch_of(range.end)..=stretch_of(last))
+            .flat_map(|stretch| self.stretch(stretch))
+            .take_while(|said| said.range.end <= last)
             .find(|said| said.range.start >= range.end && !said.next && said.entities.has(entity))?;
-        let between = &text.as_bytes()[range.end..said.range.start];
+        let between = &self.text.as_bytes()[range.end..said.range.start];
         let apart = |byte: &u8| b",;\n|.{}".contains(byte) || byte.is_ascii_digit();
         (!between.iter().any(apart)).then_some(between.len())
+    }
+}
+
+/// The stretch that a word belongs to which ends here.
+fn stretch_of(end: usize) -> usize {
+    end.saturating_sub(1) / STRETCH
+}
+
+/// From where on words may end that say something of what stands behind them: a blank line is in between of no two.
+fn paragraph_start(bytes: &[u8], place: usize) -> usize {
+    let near = place.saturating_sub(BEFORE_MAX);
+    let mut breaks = 0;
+    for (at, byte) in bytes[near..place].iter().enumerate().rev() {
+        match byte {
+            b'\n' if breaks > 0 => return near + at + 1,
+            b'\n' => breaks += 1,
+            b' ' | b'\t' | b'\r' => {}
+            _ => breaks = 0,
+        }
+    }
+    near
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::testing::check;
+
+    #[test]
+    fn words_say_nothing_of_another_paragraph() {
+        check(Entity::UsSsn, "ssn\n536221234", &["536221234"]);
+        check(Entity::UsSsn, "ssn\n\n536221234", &[]);
+        check(Entity::UsSsn, "ssn\r\n \t\r\n536221234", &[]);
+        // The word of the paragraph before would say that it is no phone number.
+        check(
+            Entity::Phone,
+            "For wires use ABA 265197897.\n\nMei: (0)171 123 4567, call +1 206 676 9882",
+            &["+1 206 676 9882"],
+        );
+        check(Entity::Phone, "hetu 240647-249F\n\nIvan, phone 617-513-7352", &["617-513-7352"]);
+    }
+
+    #[test]
+    fn a_word_is_seen_wherever_it_stands_in_the_text() {
+        for before in 0..2 * STRETCH {
+            let text = format!("{}my social security number: 536221234", ". ".repeat(before));
+            check(Entity::UsSsn, &text, &["536221234"]);
+            let text = format!("{}536221234 is my social security", ". ".repeat(before));
+            check(Entity::UsSsn, &text, &["536221234"]);
+            let text =
+                format!("{}my social security number{}536221234", ". ".repeat(before), " ".repeat(BEFORE_MAX + 1));
+            check(Entity::UsSsn, &text, &[]);
+        }
     }
 }

@@ -70,16 +70,20 @@ fn grouped(scan: &mut Scan<'_>, word: &Range<usize>) {
             joined(scan, Entity::UkNino, word.start - 3, "AA 999999A", is_nino);
         }
         let forms = ["99999999-A", "99.999.999-A", "99.999.999 A", "99 999 999 A", "99.999.999A", "99999999 A"];
-        if matches!(word.len(), 2 | 8) {
+        if matches!(word.len(), 2 | 8) && bytes.get(word.end).is_some_and(|next| b"-. ".contains(next)) {
             forms.iter().for_each(|form| joined(scan, Entity::EsDni, word.start, form, is_dni));
         }
         if word.len() == 1 {
             corsican_grouped(scan, word.start);
         }
     } else {
-        joined(scan, Entity::UkNino, word.start, "AA99 99 99A", is_nino);
-        joined(scan, Entity::UkNino, word.start, "AA999999 A", is_nino);
-        joined(scan, Entity::SgNric, word.start, "A9999999 A", is_nric);
+        if word.len() == 4 {
+            joined(scan, Entity::UkNino, word.start, "AA99 99 99A", is_nino);
+        }
+        if word.len() == 8 {
+            joined(scan, Entity::UkNino, word.start, "AA999999 A", is_nino);
+            joined(scan, Entity::SgNric, word.start, "A9999999 A", is_nric);
+        }
     }
     let nie =
         if first.is_ascii_digit() && before.ends_with(b"-") { word.start.checked_sub(2) } else { Some(word.start) };

@@ -12,6 +12,9 @@ pub(crate) const GROUPS_MAX: usize = 8;
 /// The most digits of one number that is looked for.
 pub(crate) const DIGITS_MAX: usize = 20;
 
+/// The fewest bytes of what is found in groups of digits: 1.1.1.1.
+const GROUPED_MIN: usize = 7;
+
 /// Groups of digits with single separators, from one of them on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cluster<'t> {
@@ -201,12 +204,18 @@ fn word(scan: &mut Scan<'_>, word: &Range<usize>, passed: &mut Passed) {
 }
 
 fn digits(scan: &mut Scan<'_>, word: &Range<usize>, passed: &mut Passed) {
-    let Some(cluster) = Cluster::at(scan.bytes(), word.start) else { return };
-    if scan.wanted.has(Entity::PaymentCard) {
-        card::at(scan, &cluster);
+    let joined = |byte: &u8| byte.is_ascii_digit() || b" -./".contains(byte);
+    let long = scan.bytes()[word.start..].iter().take(GROUPED_MIN).take_while(|byte| joined(byte)).count();
+    // Nearly all numbers of a text end here.
+    if long == GROUPED_MIN
+        && let Some(cluster) = Cluster::at(scan.bytes(), word.start)
+    {
+        if scan.wanted.has(Entity::PaymentCard) {
+            card::at(scan, &cluster);
+        }
+        national::at(scan, &cluster);
+        address::v4(scan, &cluster);
     }
-    national::at(scan, &cluster);
-    address::v4(scan, &cluster);
     if word.start >= passed.phone
         && let Some(end) = phone::at(scan, word.start)
     {

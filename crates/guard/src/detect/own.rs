@@ -7,7 +7,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 
 use super::scan::Rank;
-use super::settle::Candidate;
+use super::settle::{Candidate, Claim};
 use super::view::{View, is_unspaced};
 use super::{Found, Rule};
 
@@ -111,7 +111,7 @@ impl Own {
 }
 
 fn candidate(rule: usize, range: Range<usize>, word: usize) -> Candidate {
-    Candidate { found: Found { rule, range, word }, rank: Rank::Formed, distance: 0 }
+    Candidate { claim: Claim::Own { rule }, found: Found { rule, range, word }, rank: Rank::Formed, distance: 0 }
 }
 
 fn compiled(name: &str, regex: &str) -> Result<Regex, RuleError> {

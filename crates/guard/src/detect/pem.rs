@@ -92,6 +92,9 @@ mod tests {
             check(Entity::PrivateKey, &format!("a\n{key}\nb"), &[&key]);
             let escaped = key.replace('\n', "\\n");
             check(Entity::PrivateKey, &format!("{{\"key\":\"{escaped}\\n\"}}"), &[&escaped]);
+            let headers = "Version: 1.2\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B2C3D\n\n";
+            let headed = key.replace("-----\nMII", &format!("-----\n{headers}MII"));
+            check(Entity::PrivateKey, &format!("a\n{headed}\nb"), &[&headed]);
             let half = format!("-----BEGIN {kind}-----\nMIIEow0aBcDeFgHiJkLm and on");
             check(Entity::PrivateKey, &half, &[&half]);
         }

@@ -146,7 +146,12 @@ fn opening(bytes: &[u8], digit: usize) -> Option<usize> {
 
 /// Whether the numbering plan has room for it, or it is grouped as nothing else is: `+1 (555) 123-4567` is nobody's number
 /// and still written as one.
+///
+/// Of a text with more than can be looked up, the others are taken to be valid: too much is found rather than too little.
 fn is_valid(scan: &Scan<'_>, written: &Written) -> bool {
+    if !scan.may_plan() {
+        return true;
+    }
     let text = &scan.text[written.range.clone()];
     let text = text.split(['x', 'X']).next().unwrap_or(text);
     let mut plain: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
@@ -163,6 +168,13 @@ fn is_valid(scan: &Scan<'_>, written: &Written) -> bool {
         || without_zero(text).is_some_and(|text| valid(&text))
         || (text.starts_with('+') && written.groups > 2 && parse(&plain).is_some())
         || is_north_american(scan.phone_country, text)
+}
+
+/// Reads the plans, which takes a while the first time.
+pub(crate) fn warm_up(country: Option<country::Id>) {
+    for (country, number) in [(None, "+12125550123"), (country, "2125550123")] {
+        let _valid = phonenumber::parse(country, number).is_ok_and(|number| number.is_valid());
+    }
 }
 
 /// Whether it is grouped as in North America, for a country there.
@@ -220,8 +232,8 @@ fn is_numeric_date(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::Entity;
     use crate::detect::testing::{check, check_in};
+    use crate::{Detector, Entity, Rule};
 
     #[test]
     fn international_numbers_are_found_everywhere() {
@@ -268,6 +280,16 @@ mod tests {
         check_in(Some("US"), Entity::Phone, "call 2125550123", &["2125550123"]);
         check_in(Some("US"), Entity::Phone, "take 2125550123", &[]);
         check(Entity::Phone, "手机号13800138000", &["13800138000"]);
+    }
+
+    #[test]
+    fn of_a_table_of_numbers_all_are_found_that_are_written_like_one() {
+        let table: String = (0..3_000).map(|n| format!("+1 212 555 {n:04}, ")).collect();
+        let detector = Detector::new(&[Rule::Entity(Entity::Phone)], None).unwrap();
+        let mut found = Vec::new();
+        detector.find(&format!("{table} +1 001 000 0000"), &mut found);
+        assert_eq!(found.len(), 3_001, "the last would be none in a short text");
+        check(Entity::Phone, "+10010000000", &[]);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) fn birth(scan: &mut Scan<'_>, word: Range<usize>) {
     }
     let behind = word.end..floor(scan.text, word.end + BEHIND_MAX);
     let date = DATE.find(&scan.text[behind.clone()]).map(|date| behind.start + date.start()..behind.start + date.end());
+    let date = date.filter(|date| scan.text[word.end..date.start].matches('\n').count() < 2);
     let date = date.or_else(|| before(scan.text, word.start));
     if let Some(date) = date {
         let distance = date.start.saturating_sub(word.end);
@@ -116,7 +117,8 @@ mod tests {
         ] {
             check(Entity::DateOfBirth, text, &[date]);
         }
-        for text in ["released on 12 May 1985", "born in 1985", "a newborn 12/05/1985 stub born"] {
+        for text in ["released on 12 May 1985", "born in 1985", "a newborn 12/05/1985 stub born", "born\n\n12 May 1985"]
+        {
             check(Entity::DateOfBirth, text, &[]);
         }
     }

@@ -36,6 +36,17 @@ const fn token(prefix: &'static str, alphabet: Alphabet, len: RangeInclusive<usi
     Token { prefix, alphabet, len }
 }
 
+impl Token {
+    /// What keys of this form begin with: the prefix, and of a short one what may follow.
+    pub(crate) fn beginnings(&self) -> Vec<String> {
+        if self.prefix.len() > 2 {
+            return vec![self.prefix.to_owned()];
+        }
+        debug_assert_eq!(self.alphabet, Hex);
+        (0..=u8::MAX).map(|byte| format!("{}{byte:02x}", self.prefix)).collect()
+    }
+}
+
 use Alphabet::{Base64, Capitals, Dotted, Hex, Path, Plain, Url};
 
 /// The forms that vendors document, the longest lengths with room to grow.

@@ -112,16 +112,10 @@ fn next_folded(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = from;
     while at < bytes.len() {
-        // Plain text goes by in strides.
-        if let Some(stride) = bytes.get(at..at + 32)
-            && stride.is_ascii()
-        {
-            at += 32;
-            continue;
-        }
         let lead = bytes[at];
         if lead < 0x80 {
-            at += 1;
+            // Plain text goes by in strides.
+            at += if bytes.get(at..at + 32).is_some_and(<[u8]>::is_ascii) { 32 } else { 1 };
             continue;
         }
         if SUSPECT[usize::from(lead)] && text[at..].chars().next().is_some_and(is_folded) {
@@ -141,6 +135,7 @@ fn is_folded(character: char) -> bool {
         return true;
     }
     match character as u32 {
+        FULLWIDTH_FIRST..=FULLWIDTH_LAST => true,
         // Marks of Latin text, which stand alone as often as not.
         0x00A8 | 0x00AF | 0x00B4 | 0x00B8 | 0x02D8..=0x02DD => false,
         0x00A0..=0x00BE | 0x017F | 0x01C4..=0x01CC | 0x02B0..=0x02B8 | 0x02E0..=0x02E4 => compatible(character),
@@ -150,6 +145,10 @@ fn is_folded(character: char) -> bool {
     }
 }
 
+/// The plain characters from `!` to `~`, as wide as a Chinese one; every Chinese text has commas of them.
+const FULLWIDTH_FIRST: u32 = 0xFF01;
+const FULLWIDTH_LAST: u32 = 0xFF5E;
+
 /// Whether it stands for other characters.
 fn compatible(character: char) -> bool {
     is_dash(character) || std::iter::once(character).nfkc().next() != Some(character)
@@ -157,7 +156,9 @@ fn compatible(character: char) -> bool {
 
 /// Appends what the character stands for.
 fn fold(character: char, text: &mut String) {
-    if let Some(digit) = digit(character) {
+    if let FULLWIDTH_FIRST..=FULLWIDTH_LAST = character as u32 {
+        text.extend(char::from_u32(character as u32 - FULLWIDTH_FIRST + u32::from(b'!')));
+    } else if let Some(digit) = digit(character) {
         text.push(char::from(b'0' + digit));
     } else if is_dash(character) {
         text.push('-');
@@ -228,6 +229,7 @@ mod tests {
         check("𝟜𝟙𝟙𝟙 𝐢𝐠𝐧𝐨𝐫𝐞", "4111 ignore");
         check("a\u{A0}b\u{2011}c", "a b-c");
         check("joe＠example．com", "joe@example.com");
+        check("！（Ａ－ｚ～，", "!(A-z~,");
     }
 
     #[test]

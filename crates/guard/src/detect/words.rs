@@ -1,5 +1,6 @@
 //! The words that finders go by, each list one text so that it reads as one.
 
+use super::literals::Pair;
 use crate::Entity;
 
 /// The words of a list.
@@ -80,10 +81,13 @@ pub(crate) const CONTEXTS: &[(&[Entity], &str)] = &[
 
 /// Words for passwords.
 pub(crate) const PASSWORDS: &str = "mật khẩu, รหัสผ่าน, kata sandi, kata laluan, лозинка, парола, lozinka, geslo, parool, parole, slaptažodis, \
-         hasło do, κωδικός, pw, password, pgpassword, dbpassword, userpassword, adminpassword, passwd, passwort, kennwort, passphrase, pass phrase, passcode, pwd, pswd, pass, user_pass, \
+         hasło do, κωδικός, password, pgpassword, dbpassword, userpassword, adminpassword, passwd, passwort, kennwort, passphrase, pass phrase, passcode, pwd, pswd, pass, user_pass, \
          db_pass, mot de passe, mdp, contraseña, contrasena, clave, senha, parola, wachtwoord, hasło, haslo, \
          lösenord, losenord, adgangskode, passord, salasana, heslo, jelszó, şifre, sifre, parolă, пароль, κωδικός \
          πρόσβασης, 密码, 密碼, 口令, パスワード, 비밀번호, 암호, كلمة المرور, كلمة السر, סיסמה, पासवर्ड";
+
+/// One more, too short to be sought with the others.
+pub(crate) const PASSWORD_OF_TWO: Pair = *b"pw";
 
 /// Words for keys and tokens.
 pub(crate) const SECRETS: &str = "creds, auth, secret, secret_key, secretkey, client_secret, clientsecret, app_secret, api_key, apikey, \

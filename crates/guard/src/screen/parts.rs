@@ -45,36 +45,15 @@ impl Screen<'_> {
         let found = self.looker.find(&joined).into_iter().filter(|found| spread(&found.range));
         let rests: Vec<Found> = found.flat_map(|found| rests(found, &all)).collect();
         all.extend(rests);
-        for found in self.united(all) {
+        for found in all {
             self.keep_parts(&found, parts, &borders, &joined);
         }
-    }
-
-    /// What was found, with one in place of those that overlap: of the stricter rule.
-    fn united(&mut self, mut all: Vec<Found>) -> Vec<Found> {
-        let action = |found: &Found| self.looker.clauses.clauses[found.rule].action;
-        all.sort_by_key(|found| (found.range.start, std::cmp::Reverse(found.range.end)));
-        let mut united: Vec<Found> = Vec::with_capacity(all.len());
-        let mut hidden: Vec<Found> = Vec::new();
-        for found in all {
-            match united.last_mut() {
-                Some(last) if last.range.end > found.range.start => {
-                    let range = last.range.start..last.range.end.max(found.range.end);
-                    let rule = if action(&found) > action(last) { found.clone() } else { last.clone() };
-                    hidden.push(if rule.rule == found.rule { last.clone() } else { found });
-                    *last = Found { range, ..rule };
-                }
-                _ => united.push(found),
-            }
-        }
-        hidden.iter().for_each(|found| self.looker.count(found));
-        united
     }
 
     /// Keeps a place that may be spread: all of it is replaced in its first part, and the rest is removed.
     fn keep_parts(&mut self, found: &Found, parts: &[(Token, Cow<'_, str>)], borders: &[usize], joined: &str) {
         let mut spots: Vec<Spot> = Vec::new();
-        self.looker.keep(found, found.range.clone(), &joined[found.range.clone()], Shape::Text, &mut spots);
+        self.looker.keep(found, found.range.clone(), joined, Shape::Text, &mut spots);
         let Some(spot) = spots.pop() else { return };
         let mut shape = Shape::Text;
         let first = ends_before(borders, spot.range.start).saturating_sub(1);
@@ -88,8 +67,11 @@ impl Screen<'_> {
             }
             let mut places = Places::new(&self.body[token.range.clone()]);
             let range = places.range(&(within.start - start..within.end - start));
-            let value = if shape == Shape::Text { spot.value.clone() } else { String::new() };
-            self.spots.push(Spot { rule: spot.rule, range: shifted(&range, token.range.start), value, shape });
+            let range = shifted(&range, token.range.start);
+            self.spots.push(match shape {
+                Shape::Rest => Spot { rule: spot.rule, range, seen: within, value: String::new(), shape },
+                _ => Spot { range, ..spot.clone() },
+            });
             shape = Shape::Rest;
         }
     }

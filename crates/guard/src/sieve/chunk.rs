@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::screen::is_name;
+
 /// Which text of an answer: the choice, the field, and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -21,6 +23,8 @@ pub(super) enum Field {
     Refusal,
     /// Of a call of the tool.
     Arguments,
+    /// Of a call of a tool that takes a text as it is.
+    Input,
     /// Of the one function, as it was before there were tools.
     FunctionCall,
 }
@@ -32,12 +36,99 @@ const TEXTS: [(Field, &str); 4] = [
     (Field::Refusal, "refusal"),
 ];
 
+/// The texts of a call: the object that they stand in, and their names there.
+const CALLED: [(Field, &str, &str); 2] =
+    [(Field::Arguments, "function", "arguments"), (Field::Input, "custom", "input")];
+
 /// What was taken out of a chunk.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) pieces: Vec<(Key, String)>,
     /// The choices that end with it.
     pub(super) ended: Vec<u64>,
+}
+
+/// What else of a chunk may leave: numbers, and names that machines gave. A text at any other place could come in pieces
+/// that say nothing by themselves; it comes with the result.
+const OF_CHUNK: [&str; 7] = ["id", "object", "created", "model", "system_fingerprint", "service_tier", "provider"];
+const OF_CHOICE: [&str; 5] = ["index", "finish_reason", "native_finish_reason", "stop_reason", "logprobs"];
+const OF_CALL: [&str; 3] = ["index", "id", "type"];
+
+/// Leaves in a chunk whose texts were taken only what cannot be a piece of another text.
+pub(super) fn strip(chunk: &mut Map<String, Value>) {
+    chunk.retain(|name, value| match name.as_str() {
+        "choices" => {
+            objects(value).for_each(strip_choice);
+            true
+        }
+        "usage" => {
+            strip_texts(value);
+            true
+        }
+        name => OF_CHUNK.contains(&name) && !value.is_array() && !value.is_object(),
+    });
+}
+
+fn strip_choice(choice: &mut Map<String, Value>) {
+    choice.retain(|name, value| match (name.as_str(), value.as_object_mut()) {
+        ("delta", Some(delta)) => {
+            delta.retain(|name, value| strip_delta(name, value));
+            true
+        }
+        (name, _) => OF_CHOICE.contains(&name) && is_fact(value),
+    });
+}
+
+/// Whether a field of a delta may leave, after what else is in it has gone.
+fn strip_delta(name: &str, value: &mut Value) -> bool {
+    match name {
+        "tool_calls" => {
+            objects(value).for_each(|call| call.retain(|name, value| strip_call(name, value)));
+            true
+        }
+        "function_call" => strip_call("function", value),
+        "role" => is_fact(value),
+        // Clients begin with an empty one.
+        name => TEXTS.iter().any(|(_, text)| *text == name) && (value.is_null() || value == ""),
+    }
+}
+
+fn strip_call(name: &str, value: &mut Value) -> bool {
+    match (name, value.as_object_mut()) {
+        ("function" | "custom", Some(function)) => {
+            function.retain(|name, value| value == "" || (name == "name" && is_fact(value)));
+            true
+        }
+        (name, _) => OF_CALL.contains(&name) && is_fact(value),
+    }
+}
+
+fn is_fact(value: &Value) -> bool {
+    match value {
+        Value::String(name) => is_name(name),
+        Value::Array(_) | Value::Object(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// Takes all strings out of what was used, which is told in numbers.
+fn strip_texts(value: &mut Value) {
+    match value {
+        Value::String(_) => *value = Value::Null,
+        Value::Array(list) => list.iter_mut().for_each(strip_texts),
+        Value::Object(map) => map.values_mut().for_each(strip_texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The objects of a list; what else is in it goes.
+fn objects(list: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    if let Some(members) = list.as_array_mut() {
+        members.retain(Value::is_object);
+    } else {
+        *list = json!([]);
+    }
+    list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 /// Takes the texts out of a chunk.
@@ -72,9 +163,12 @@ fn take_delta(choice: u64, delta: &mut Map<String, Value>, pieces: &mut Vec<(Key
     }
     let Some(calls) = delta.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
     for call in calls.iter_mut() {
-        let key = Key { choice, field: Field::Arguments, call: index(call) };
-        let Some(function) = call.get_mut("function").and_then(Value::as_object_mut) else { continue };
-        pieces.extend(take_text(function, "arguments").map(|text| (key, text)));
+        let number = index(call);
+        for (field, within, name) in CALLED {
+            let key = Key { choice, field, call: number };
+            let Some(function) = call.get_mut(within).and_then(Value::as_object_mut) else { continue };
+            pieces.extend(take_text(function, name).map(|text| (key, text)));
+        }
     }
     calls.retain(says_more);
     if calls.is_empty() {
@@ -98,7 +192,8 @@ fn take_text(object: &mut Map<String, Value>, name: &str) -> Option<String> {
 fn says_more(call: &Value) -> bool {
     let Some(call) = call.as_object() else { return true };
     let empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
-    call.iter().any(|(name, value)| name != "index" && !(name == "function" && empty(value)))
+    call.iter()
+        .any(|(name, value)| name != "index" && !(matches!(name.as_str(), "function" | "custom") && empty(value)))
 }
 
 fn index(of: &Value) -> u64 {
@@ -123,11 +218,9 @@ pub(super) fn put(chunk: &mut Map<String, Value>, key: Key, text: String) {
     let Some(delta) = choice.entry("delta").or_insert_with(|| json!({})).as_object_mut() else { return };
     let name = match key.field {
         Field::Arguments => {
-            let calls = delta.entry("tool_calls").or_insert_with(|| json!([]));
-            let call = json!({"index": key.call, "function": {"arguments": text}});
-            calls.as_array_mut().into_iter().for_each(|calls| calls.push(call.clone()));
-            return;
+            return put_call(delta, json!({"index": key.call, "function": {"arguments": text}}));
         }
+        Field::Input => return put_call(delta, json!({"index": key.call, "custom": {"input": text}})),
         Field::FunctionCall => {
             delta.insert("function_call".to_owned(), json!({"arguments": text}));
             return;
@@ -138,6 +231,13 @@ pub(super) fn put(chunk: &mut Map<String, Value>, key: Key, text: String) {
         Field::Refusal => "refusal",
     };
     delta.insert(name.to_owned(), Value::String(text));
+}
+
+fn put_call(delta: &mut Map<String, Value>, call: Value) {
+    let calls = delta.entry("tool_calls").or_insert_with(|| json!([]));
+    if let Some(calls) = calls.as_array_mut() {
+        calls.push(call);
+    }
 }
 
 /// The chunks that texts leave in: one for each choice.

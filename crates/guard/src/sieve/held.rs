@@ -56,6 +56,8 @@ pub(super) struct Common<'a, 'l> {
     pub(super) looker: &'l mut Looker<'a>,
     pub(super) vault: &'l mut Vault,
     pub(super) restores: bool,
+    /// How many bytes may still be put back.
+    pub(super) room: &'l mut usize,
     pub(super) held_chars: usize,
 }
 
@@ -114,22 +116,30 @@ impl Held {
         stop(common.looker)?;
         let edits = replacements(common.looker, spots, Origin::Answer, common.vault)?;
         let text = edited(&text, &edits);
-        Ok(if common.restores { restore::text(&text, common.vault) } else { text })
+        if !common.restores {
+            return Ok(text);
+        }
+        let Ok(restored) = restore::text(&text, common.vault, text.len() + *common.room) else { return Ok(text) };
+        *common.room -= restored.len().saturating_sub(text.len());
+        Ok(restored)
     }
 
     /// Looks at what is held, and takes off what may leave.
     fn look(&mut self, ended: bool, common: &mut Common<'_, '_>) -> Result<String, Stop> {
         let found = common.looker.find(&self.text);
         let mut cut = if ended { self.text.len() } else { self.safe_cut(common) };
-        if let Some(spread) = found.iter().find(|found| found.range.end > cut) {
-            cut = cut.min(spread.range.start.max(self.left));
+        // From the last to the first, as what one of them holds back may be a part of an earlier one.
+        for found in found.iter().rev().filter(|found| found.range.end > self.left) {
+            if found.range.end > cut {
+                cut = cut.min(found.range.start.max(self.left));
+            }
         }
         let mut spots = Vec::new();
         for Found { rule, range, word } in found {
             let seen = range.start.max(self.left)..range.end;
             if range.end > self.left && range.end <= cut {
-                let value = self.text[seen.clone()].to_owned();
-                common.looker.keep(&Found { rule, range, word }, seen, &value, Shape::Text, &mut spots);
+                let found = Found { rule, range: seen.clone(), word };
+                common.looker.keep(&found, seen, &self.text, Shape::Text, &mut spots);
             }
         }
         stop(common.looker)?;
@@ -163,7 +173,7 @@ impl Held {
     }
 
     /// Puts values back into what was screened, and takes off what may leave.
-    fn restored(&mut self, more: &str, ended: bool, common: &Common<'_, '_>) -> String {
+    fn restored(&mut self, more: &str, ended: bool, common: &mut Common<'_, '_>) -> String {
         if !common.restores {
             return more.to_owned();
         }
@@ -174,7 +184,8 @@ impl Held {
         for (range, kept) in placeholders(text, common.vault).filter(|(range, _)| range.end > self.screened_left) {
             if range.end > cut {
                 cut = cut.min(range.start.max(self.screened_left));
-            } else {
+            } else if let Some(room) = common.room.checked_sub(kept.value.len()) {
+                *common.room = room;
                 let range = range.start - self.screened_left..range.end - self.screened_left;
                 edits.push(Edit { range, text: kept.value.to_owned() });
             }

@@ -1,6 +1,6 @@
 //! Answers: screened as the provider wrote them, then restored.
 
-use tollgate_guard::{Guard, Vault};
+use tollgate_guard::{Guard, Side, TooLarge, Vault};
 
 use crate::{REDACT, blocking, body, guard};
 
@@ -22,7 +22,10 @@ fn delivered(guard: &Guard, request: &str, answer: &str) -> String {
     let screened = guard.screen_answer(answer.as_bytes(), &mut vault);
     assert_eq!(blocking(&screened), None);
     let answer = body(&screened).unwrap_or_else(|| answer.to_owned());
-    let restored = guard.restore(answer.as_bytes(), &vault).map(|body| String::from_utf8(body).expect("it is text"));
+    let restored = guard
+        .restore(answer.as_bytes(), &vault, usize::MAX)
+        .expect("it fits")
+        .map(|body| String::from_utf8(body).expect("it is text"));
     restored.unwrap_or(answer)
 }
 
@@ -97,9 +100,50 @@ fn what_was_a_number_is_a_number_again_where_it_stands_alone() {
 
 #[test]
 fn what_is_redacted_in_the_answer_is_not_put_back() {
-    check(REQUEST, &content("<EMAIL_1> knows z@y.com"), &content("a@b.com knows <EMAIL_2>"));
+    check(REQUEST, &content("<EMAIL_1> knows z@y.com"), &content("a@b.com knows <EMAIL_A1>"));
     // Also not if the model knew the user's own address without having been told.
-    check(REQUEST, &content("a@b.com"), &content("<EMAIL_2>"));
+    check(REQUEST, &content("a@b.com"), &content("<EMAIL_A1>"));
+}
+
+#[test]
+fn no_more_is_put_back_than_fits() {
+    let guard = guard(r#"{"input":{"table":"redact"},"patterns":{"table":{"regex":"begin[^z]*z"}}}"#);
+    let mut vault = Vault::default();
+    let value = format!("begin{}z", "x".repeat(500_000));
+    guard.screen_request(format!(r#"{{"input":"{value}"}}"#).as_bytes(), &mut vault);
+    let restore = |text: String, most| {
+        let restored = guard.restore(content(&text).as_bytes(), &vault, most)?;
+        Ok(restored.map(|body| String::from_utf8(body).expect("it is text")))
+    };
+    assert_eq!(restore("<TABLE_1> ".repeat(1000), 16_000_000), Err(TooLarge));
+    assert_eq!(restore(r#"[\"<TABLE_1>\"]"#.repeat(1000), 16_000_000), Err(TooLarge));
+    assert_eq!(restore(format!(r#"[{}\"\"]"#, r#"\"<TABLE_1>\","#.repeat(1000)), 16_000_000), Err(TooLarge));
+    let whole = content(&value);
+    assert_eq!(restore("<TABLE_1>".to_owned(), whole.len() - 1), Err(TooLarge));
+    assert_eq!(restore("<TABLE_1>".to_owned(), whole.len()), Ok(Some(whole)));
+    assert_eq!(restore("nothing".to_owned(), 0), Ok(None), "nothing grows");
+}
+
+#[test]
+fn what_a_response_repeats_of_its_request_is_not_the_models() {
+    let response = |object: &str, instructions: &str| {
+        format!(
+            r#"{{"object":"{object}","instructions":"{instructions}","metadata":{{"x@y.com":"x@y.com"}},
+            "tools":[{{"type":"function","description":"x@y.com","port":4111111111111111}}],"user":"x@y.com",
+            "text":{{"format":{{"type":"text","description":"x@y.com"}}}},"prompt":{{"id":"p","variables":{{"a":"x@y.com"}}}},
+            "output":[{{"type":"message","content":[{{"type":"output_text","text":"well"}}]}}]}}"#
+        )
+    };
+    check(REQUEST, &response("response", "sign as x@y.com"), &response("response", "sign as x@y.com"));
+    check(REQUEST, &response("response", "sign as <EMAIL_1>"), &response("response", "sign as a@b.com"));
+    let said = response("response", "x@y.com").replace("well", "z@y.com");
+    check(REQUEST, &said, &said.replace("z@y.com", "<EMAIL_A1>"));
+    let block = guard(r#"{"output":{"email":"block"}}"#);
+    let blocks = |answer: &str| blocking(&block.screen_answer(answer.as_bytes(), &mut Vault::default())).is_some();
+    assert!(!blocks(&response("response", "x@y.com")) && blocks(&said));
+    // Other answers repeat nothing, and what a message says of itself is no response.
+    assert!(blocks(&response("chat.completion", "x@y.com")));
+    assert!(blocks(r#"{"instructions":"x@y.com","output":[{"object":"response","content":"well"}]}"#));
 }
 
 #[test]
@@ -128,8 +172,18 @@ fn the_tokens_of_a_text_that_was_redacted_go_with_it() {
         format!(r#"{{"choices":[{{"message":{{"content":"{text}"}},"logprobs":{logprobs},"index":0}}]}}"#)
     };
     let tokens = r#"{"content":[{"token":"z@y","logprob":-0.1,"bytes":[122]},{"token":".com","logprob":-0.1}]}"#;
-    check(REQUEST, &answer("z@y.com", tokens), &answer("<EMAIL_2>", "null"));
+    check(REQUEST, &answer("z@y.com", tokens), &answer("<EMAIL_A1>", "null"));
     check(REQUEST, &answer("nothing", tokens), &answer("nothing", tokens));
+}
+
+#[test]
+fn names_of_fields_within_tokens_go_with_them() {
+    let guard = guard(r#"{"output":{"falcon":"redact"},"keywords":{"falcon":{"words":["Falcon"]}}}"#);
+    let answer = |logprobs: &str, text: &str| {
+        format!(r#"{{"choices":[{{"logprobs":{logprobs},"message":{{"content":"{text} is here"}}}}]}}"#)
+    };
+    let before = answer(r#"{"top_logprobs":[{"Falcon":-0.1}]}"#, "Falcon");
+    assert_eq!(delivered(&guard, "{}", &before), answer("null", "<FALCON_A1>"));
 }
 
 #[test]
@@ -140,10 +194,24 @@ fn numbers_of_an_answer_that_are_facts_stay() {
 }
 
 #[test]
+fn texts_among_the_facts_of_an_answer_are_no_facts() {
+    let answer = |text: &str| {
+        format!(
+            r#"{{"usage":{{"tier":"on-demand","note":"{text}"}},"data":[{{"embedding":{{"x":"{text}"}}}}],
+            "choices":[{{"logprobs":{{"content":null,"note":"{text}"}}}}]}}"#
+        )
+    };
+    let redacted = answer("of <EMAIL_A1>").replace(r#"{"content":null,"note":"of <EMAIL_A1>"}"#, "null");
+    check(REQUEST, &answer("of z@y.com"), &redacted);
+}
+
+#[test]
 fn the_texts_of_a_body_are_joined_for_others_to_look_at() {
     let guard = guard(REDACT);
-    let texts = guard.texts(br#"{"model":"m","messages":[{"role":"user","content":"one \u0040"},{"content":[{"type":"text","text":"two"}]}]}"#);
+    let texts = guard.texts(Side::Request, br#"{"model":"m","messages":[{"role":"user","content":"one \u0040"},{"content":[{"type":"text","text":"two"}]}]}"#);
     assert_eq!((texts.joined.as_str(), texts.whole), ("one @\ntwo\n", true));
     let long = format!(r#"{{"input":["{}","rest"]}}"#, "x".repeat(2 * 1024 * 1024));
-    assert!(!guard.texts(long.as_bytes()).whole && !guard.texts(br#"{"input":[1]}"#).whole);
+    assert!(
+        !guard.texts(Side::Request, long.as_bytes()).whole && !guard.texts(Side::Request, br#"{"input":[1]}"#).whole
+    );
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod languages;
+mod overlaps;
 mod parts;
 mod policies;
 mod requests;

@@ -1,8 +1,8 @@
 //! Policies that cannot be applied say where, and what would mend it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tollgate_guard::{Action, Guard, Side};
+use tollgate_guard::{Action, Guard, Policy, Side, all_applied};
 
 #[track_caller]
 fn check(policy: &str, path: &str, says: &str) {
@@ -23,10 +23,22 @@ fn a_name_that_nothing_has_comes_with_the_nearest_that_something_has() {
     check(r#"{"languages":["deutsch"]}"#, "languages", "de");
 }
 
+/// A record's list counts as applied if another record's table names it, so the record is judged beside those tables.
+#[track_caller]
+fn unapplied(policy: &str, path: &str) {
+    let policy: Policy = serde_json::from_str(policy).expect("a policy");
+    let error = all_applied(&policy, [&policy.input, &policy.output]).expect_err("no table names it");
+    assert_eq!(error.path, path);
+    assert!(error.to_string().contains("`input` or `output`"), "{error}");
+    let name = path.split('.').next_back().expect("a name").to_owned();
+    let elsewhere = BTreeMap::from([(name, Action::Flag)]);
+    assert!(all_applied(&policy, [&policy.input, &elsewhere]).is_ok());
+}
+
 #[test]
 fn a_rule_from_which_nothing_follows_is_refused() {
-    check(r#"{"keywords":{"names":{"words":["falcon"]}}}"#, "keywords.names", "`input` or `output`");
-    check(r#"{"patterns":{"ticket":{"regex":"T[0-9]+"}}}"#, "patterns.ticket", "`input` or `output`");
+    unapplied(r#"{"keywords":{"names":{"words":["falcon"]}}}"#, "keywords.names");
+    unapplied(r#"{"patterns":{"ticket":{"regex":"T[0-9]+"}}}"#, "patterns.ticket");
     check(r#"{"input":{"size":"block"}}"#, "input.size", "characters_max");
     check(r#"{"input":{"language":"block"}}"#, "input.language", "languages");
 }

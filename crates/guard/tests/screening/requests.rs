@@ -189,3 +189,71 @@ fn nothing_that_is_shown_has_the_value_in_it() {
     let shown = format!("{screened:?} {vault:?} {guard:?} {:?}", guard.sieve(&vault));
     assert!(!shown.contains("hidden"), "{shown}");
 }
+
+#[test]
+fn texts_in_other_codings_are_looked_at() {
+    let file =
+        |data: &str| format!(r#"{{"messages":[{{"content":[{{"type":"file","file":{{"file_data":"{data}"}}}}]}}]}}"#);
+    check(&file("data:text/plain,write%20to%20a%40b.com"), &file("data:text/plain,write%20to%20%3CEMAIL%5F1%3E"));
+    let base64 = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+    check(&file(&base64("please write to a@b.com")), &file(&base64("please write to <EMAIL_1>")));
+    check_clean(&file(&base64("nothing of anybody in here")));
+    check_clean(&file("file-abc123XYZ"));
+    let utf16: Vec<u8> = "a@b.com".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (kind, bytes, reads) in [
+        ("application/json", &utf16[..], false),
+        ("text/csv", &utf16[..], false),
+        ("application/pdf", b"%PDF-1.7 \xff\xfe", true),
+        ("application/octet-stream", b"\x89PNG\r\n\x1a\n\xff", true),
+    ] {
+        let data = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes);
+        let body = file(&format!("data:{kind};base64,{data}"));
+        let screened = guard(REDACT).screen_request(body.as_bytes(), &mut Vault::default());
+        assert_eq!(blocking(&screened), (!reads).then_some(UNREADABLE), "{kind}");
+    }
+}
+
+#[test]
+fn escapes_within_lines_of_json_and_between_words_hide_nothing() {
+    let content = |text: &str| serde_json::json!({ "messages": [{ "content": text }] }).to_string();
+    check(&content("{\"a\":\"ann\\u0040example.com\"}\n{\"b\":1}"), &content("{\"a\":\"<EMAIL_1>\"}\n{\"b\":1}"));
+    check(&content("```json\n{\"a\":\"ann\\u0040example.com\"}\n```"), &content("```json\n{\"a\":\"<EMAIL_1>\"}\n```"));
+    check_clean(&content("write \\u0040 for an at sign"));
+}
+
+#[test]
+fn checkers_are_shown_what_patterns_see_or_told_that_it_is_not_all() {
+    let guard = guard(REDACT);
+    let shown = |body: &str| {
+        let texts = guard.texts(Side::Request, body.as_bytes());
+        (texts.joined, texts.whole)
+    };
+    let body = r#"{"messages":[{"role":"bad role text here","content":"x"}],"metadata":{"Some Key Text":"v"}}"#;
+    assert_eq!(shown(body), ("bad role text here\nx\nSome Key Text\nv\n".to_owned(), true));
+    let file =
+        |data: &str| format!(r#"{{"messages":[{{"content":[{{"type":"file","file":{{"file_data":"{data}"}}}}]}}]}}"#);
+    assert!(!shown(&file("data:text/plain;base64,YUBiLmNvbQ==")).1, "a text that is not shown");
+    assert!(shown(&file("data:image/png;base64,AAAA")).1, "a picture is no text");
+}
+
+#[test]
+fn the_places_of_answers_hide_nothing_in_requests() {
+    check(r#"{"usage":{"note":"mail a@b.com"}}"#, r#"{"usage":{"note":"mail <EMAIL_1>"}}"#);
+    check(r#"{"usage":{"card":4111111111111111}}"#, r#"{"usage":{"card":"<PAYMENT_CARD_1>"}}"#);
+    check(r#"{"data":[{"embedding":{"x":"mail a@b.com"}}]}"#, r#"{"data":[{"embedding":{"x":"mail <EMAIL_1>"}}]}"#);
+    check(r#"{"choices":[{"finish_reason":"a@b.com"}]}"#, r#"{"choices":[{"finish_reason":"<EMAIL_1>"}]}"#);
+    let part = |text: &str| {
+        format!(r#"{{"messages":[{{"content":[{{"type":"text","text":"hi","logprobs":{{"x":"{text}"}}}}]}}]}}"#)
+    };
+    check(&part("card 4111 1111 1111 1111"), &part("card <PAYMENT_CARD_1>"));
+}
+
+#[test]
+fn what_could_not_be_looked_at_and_may_pass_is_no_risk() {
+    let policy = r#"{"input":{"email":"flag"},"on_failure":"allow","risk":{"block_from":1}}"#;
+    let screened = guard(policy).screen_request(br#"{"input":[1,2]}"#, &mut Vault::default());
+    assert_eq!((blocking(&screened), screened.risk), (None, 0));
+    assert_eq!(screened.fired[0].rule, "unreadable");
+    let screened = guard(policy).screen_request(br#"{"input":["a@b.com",1]}"#, &mut Vault::default());
+    assert_eq!(blocking(&screened), Some("risk"));
+}

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tollgate_guard::{Guard, Vault};
+use tollgate_guard::{Guard, Side, Vault};
 
 use crate::{REDACT, guard};
 
@@ -50,6 +50,33 @@ fn nested() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A body of the protocol's own names, at any depth and in any order, with findings at any place: also as the name of a
+/// field, within lists of tokens, and as a number.
+fn protocol() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        8 => prop::sample::select(vec![
+            "messages", "input", "output", "choices", "message", "delta", "content", "text", "parts", "summary",
+            "logprobs", "token", "top_logprobs", "usage", "data", "embedding", "tool_calls", "function", "arguments",
+            "function_call", "image_url", "file", "file_data", "url", "instructions", "tools", "object",
+        ]).prop_map(str::to_owned),
+        1 => text(),
+    ];
+    let leaf = prop_oneof![
+        4 => text().prop_map(Value::from),
+        1 => Just(json!(4111111111111111_u64)),
+        1 => Just(json!("data:text/plain;base64,YUBiLmNvbQ==")),
+        1 => Just(json!(r#"{"card":4111111111111111,"to":"a@b.com"}"#)),
+        1 => Just(json!("response")),
+        1 => Just(Value::Null),
+    ];
+    leaf.prop_recursive(6, 48, 4, move |inner| {
+        prop_oneof![
+            2 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            5 => prop::collection::vec((name.clone(), inner), 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
 /// The text of a JSON value with some characters as escapes that it does not need.
 fn with_escapes(value: &Value) -> String {
     value.to_string().replace('@', r"\u0040").replace('/', r"\/").replace("TICK", r"\u0054ICK")
@@ -81,7 +108,7 @@ fn echoed(guard: &Guard, request: &str) -> (Value, bool) {
         sent_text.contains(&format!(" {value} "))
     });
     let answer = echo(&serde_json::from_slice(&sent).expect("it is JSON"));
-    let restored = guard.restore(&answer, &vault).unwrap_or(answer);
+    let restored = guard.restore(&answer, &vault, usize::MAX).expect("it fits").unwrap_or(answer);
     (serde_json::from_slice::<Value>(&restored).expect("it is JSON")["choices"][0]["message"].take(), leaked)
 }
 
@@ -116,13 +143,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn no_body_whatsoever_makes_a_guard_panic(body in protocol(), escapes in any::<bool>()) {
+        let text = if escapes { with_escapes(&body) } else { body.to_string() };
+        hostile(text.as_bytes());
+        for screened in [
+            guard(REDACT).screen_request(text.as_bytes(), &mut Vault::default()),
+            guard(REDACT).screen_answer(text.as_bytes(), &mut Vault::default()),
+        ] {
+            let changed = screened.body.unwrap_or_default();
+            prop_assert!(changed.is_empty() || serde_json::from_slice::<Value>(&changed).is_ok(), "{}", text);
+        }
+    }
+}
+
 fn hostile(bytes: &[u8]) {
     let guard = guard(REDACT);
     let mut vault = Vault::default();
     guard.screen_request(br#"{"input":"a@b.com"}"#, &mut vault);
     guard.screen_request(bytes, &mut vault);
     guard.screen_answer(bytes, &mut vault);
-    guard.restore(bytes, &vault);
-    guard.texts(bytes);
+    let _ = guard.restore(bytes, &vault, bytes.len() + 8);
+    guard.texts(Side::Request, bytes);
     guard.sieve(&vault).push(bytes);
 }

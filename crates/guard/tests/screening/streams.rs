@@ -86,7 +86,7 @@ fn whole(guard: &Guard, text: &str) -> Option<String> {
         return None;
     }
     let answer = body(&screened).unwrap_or(answer);
-    let restored = guard.restore(answer.as_bytes(), &vault);
+    let restored = guard.restore(answer.as_bytes(), &vault, usize::MAX).expect("it fits");
     let answer: Value = serde_json::from_slice(&restored.unwrap_or(answer.into_bytes())).expect("it is JSON");
     Some(answer["choices"][0]["message"]["content"].as_str().expect("a text").to_owned())
 }
@@ -141,7 +141,7 @@ fn a_key_of_many_lines_is_held_back_as_a_whole() {
     check(REDACT, &text[..text.len() - 60]);
     check(r#"{"output":{"secrets":"block"}}"#, &text);
     let client = streamed(&guard(REDACT), &cut(&text, &[5]), |left| assert!(!left.contains("MIIE")));
-    assert_eq!(client.text("content"), "Here it is:\n<PRIVATE_KEY_1>\nKeep it. <TICKET_2>");
+    assert_eq!(client.text("content"), "Here it is:\n<PRIVATE_KEY_A1>\nKeep it. <TICKET_A1>");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn what_may_become_a_key_is_held_back_from_its_first_line_on() {
         check(BUILT_IN, &text);
         let client =
             streamed(&guard(BUILT_IN), &cut(&text, &[3]), |left| assert!(left.len() < 10 || left.contains("<PRI")));
-        assert_eq!(client.text("content"), "Look:\n<PRIVATE_KEY_1>\nThat is it.");
+        assert_eq!(client.text("content"), "Look:\n<PRIVATE_KEY_A1>\nThat is it.");
     }
     check(BUILT_IN, "A text that speaks of -----BEGIN PRIVATE KEY----- and of PuTTY-User-Key-File-3 alone.");
 }
@@ -202,7 +202,7 @@ fn the_arguments_of_calls_leave_whole_before_the_end() {
         assert_eq!(client.text("tool_calls"), "");
     }
     client.take(sieve.push(&chunk(&json!({}), Some("tool_calls"))));
-    assert_eq!(client.text("tool_calls"), r#"{"to":"a@b.com","cc":"<EMAIL_2>","card":"4111 1111 1111 1111"}"#);
+    assert_eq!(client.text("tool_calls"), r#"{"to":"a@b.com","cc":"<EMAIL_A1>","card":"4111 1111 1111 1111"}"#);
     assert!(client.ended);
 }
 
@@ -221,16 +221,79 @@ fn a_call_that_comes_in_one_chunk_with_the_end_keeps_its_order() {
 }
 
 #[test]
-fn texts_of_other_fields_are_guarded_in_place_and_tokens_are_dropped() {
-    let guard = guard(REDACT);
-    let mut chunk = json!({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "thought": "z@y.com <EMAIL_1>"},
+fn texts_of_other_fields_come_with_the_result_and_tokens_are_dropped() {
+    let mut chunk = json!({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "thought": "is <EMAIL_1>"},
         "logprobs": {"content": [{"token": "z@y.com"}]}, "finish_reason": null}]});
-    let Sifted::Pass(chunks) = sieve(&guard).push(chunk.to_string().as_bytes()) else { panic!("it is redacted") };
-    chunk["choices"][0]["delta"]["thought"] = "<EMAIL_2> a@b.com".into();
+    let pushed = |guard: &Guard| {
+        let Sifted::Pass(chunks) = sieve(guard).push(chunk.to_string().as_bytes()) else { panic!("it passes") };
+        serde_json::from_slice::<Value>(&chunks[0]).expect("it is JSON")
+    };
+    let (looks, restores) = (pushed(&guard(REDACT)), pushed(&guard(r#"{"input":{"email":"redact"}}"#)));
     chunk["choices"][0]["logprobs"] = Value::Null;
-    assert_eq!(serde_json::from_slice::<Value>(&chunks[0]).unwrap(), chunk);
+    chunk["choices"][0]["delta"]["thought"] = "is a@b.com".into();
+    assert_eq!(restores, chunk, "nothing is looked for");
+    chunk["choices"][0]["delta"] = json!({"role": "assistant"});
+    assert_eq!(looks, chunk);
     for bad in ["", "[]", "3", "z@y.com", "\"z@y.com\""] {
-        assert_eq!(sieve(&guard).push(bad.as_bytes()), Sifted::Pass(vec![]), "{bad}");
+        assert_eq!(sieve(&guard(REDACT)).push(bad.as_bytes()), Sifted::Pass(vec![]), "{bad}");
+    }
+}
+
+#[test]
+fn no_place_of_a_chunk_lets_a_finding_pass_in_pieces() {
+    let places: [fn(&str) -> Value; 12] = [
+        |text| json!({"choices": [{"delta": text, "finish_reason": {"x": text}}]}),
+        |text| json!({"model": [text], "choices": [{"delta": {"role": text}}]}),
+        |text| json!({"choices": [{"delta": {"reasoning_details": [{"type": "reasoning.text", "text": text}]}}]}),
+        |text| json!({"choices": [{"delta": {"content": [{"type": "text", "text": text}]}}]}),
+        |text| json!({"choices": [{"delta": {"audio": {"transcript": text}}}]}),
+        |text| json!({"choices": [{"delta": {"role": [text]}}]}),
+        |text| json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "custom": {"name": "f", "input": text}}]}}]}),
+        |text| json!({"choices": [{"delta": {"tool_calls": [{"function": {"arguments": {"x": text}}}, text]}}]}),
+        |text| json!({"choices": [{"delta": {"function_call": {"note": text}}}]}),
+        |text| json!({"choices": [{"text": text, "message": {"content": text}}, text]}),
+        |text| json!({"choices": [], "usage": {"note": text}}),
+        |text| json!({"choices": [], "citations": [text]}),
+    ];
+    for place in places {
+        let mut sieve = sieve(&guard(REDACT));
+        let mut left = String::new();
+        for sifted in ["card 4111 1111", " 1111 1111 ok"].map(|text| sieve.push(place(text).to_string().as_bytes())) {
+            let Sifted::Pass(chunks) = sifted else { panic!("nothing blocks") };
+            left.extend(chunks.iter().map(|chunk| String::from_utf8_lossy(chunk)));
+        }
+        assert!(!left.contains("1111"), "{left}");
+    }
+}
+
+#[test]
+fn the_input_of_a_call_leaves_whole_before_the_end() {
+    let mut sieve = sieve(&guard(REDACT));
+    let call = |input: &str| json!({"tool_calls": [{"index": 0, "custom": {"input": input}}]});
+    for piece in ["to <EMA", "IL_1>, not z@", "y.com"] {
+        assert_eq!(sieve.push(&chunk(&call(piece), None)), Sifted::Pass(vec![]));
+    }
+    let Sifted::Pass(chunks) = sieve.push(&chunk(&json!({}), Some("tool_calls"))) else { panic!("nothing blocks") };
+    let first: Value = serde_json::from_slice(&chunks[0]).expect("it is JSON");
+    assert_eq!(first["choices"][0]["delta"], call("to a@b.com, not <EMAIL_A1>"));
+}
+
+#[test]
+fn no_more_is_put_back_into_a_stream_than_fits() {
+    let guard = guard(r#"{"input":{"table":"redact"},"patterns":{"table":{"regex":"begin[^z]*z"}}}"#);
+    let mut vault = Vault::default();
+    let value = format!("begin{}z", "x".repeat(500_000));
+    guard.screen_request(format!(r#"{{"input":"{value}"}}"#).as_bytes(), &mut vault);
+    for (name, text) in [
+        ("content", "<TABLE_1> ".repeat(1000)),
+        ("content", format!(r#"["{}"]"#, "<TABLE_1> ".repeat(1000))),
+        ("thought", "<TABLE_1> ".repeat(1000)),
+    ] {
+        let (mut sieve, mut client) = (guard.sieve(&vault), Client::default());
+        client.take(sieve.push(&chunk(&json!({name: text}), None)));
+        client.take(sieve.finish());
+        let left = client.text(name);
+        assert!(left.len() < 9_000_000 && left.contains("<TABLE_1>"), "{name} {}", left.len());
     }
 }
 
@@ -245,7 +308,7 @@ fn choices_and_fields_are_texts_of_their_own() {
     let Sifted::Pass(chunks) = sieve.push(other.to_string().as_bytes()) else { panic!("it is clean") };
     assert_eq!(chunks.len(), 2, "the end of one choice lets go of its own text only");
     client.take(sieve.finish());
-    assert_eq!(client.text("content"), "<PAYMENT_CARD_2>.");
+    assert_eq!(client.text("content"), "<PAYMENT_CARD_A1>.");
     assert_eq!(client.text("reasoning_content"), "8888 1881 x");
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tollgate_types::{CacheMode, CacheRules, CacheWish, Digest, Endpoint};
 
-use super::{Asked, UNKEYED, Unkept, Way, judge, key, temperature, way};
+use super::{Asked, UNKEYED, Unkept, Way, judge, key, searches, temperature, way};
 
 fn of(body: &str) -> Option<Digest> {
     let tags = BTreeSet::new();
@@ -178,16 +178,23 @@ fn only_whole_answers_are_kept() {
     for bad in ["length", "content_filter", ""] {
         assert_eq!(chat(json!([ended("stop"), ended(bad)])), Err(Unkept::NotWhole), "{bad}");
     }
+    let found = |places: Value| json!([{ "finish_reason": "stop", "message": { "annotations": places } }]);
+    assert_eq!(chat(found(json!([]))), Ok(()));
+    assert_eq!(chat(found(json!([{ "type": "url_citation" }]))), Err(Unkept::ToolCalls));
     assert_eq!(chat(json!([])), Err(Unkept::NotWhole));
     assert_eq!(chat(json!([{ "message": {} }])), Err(Unkept::NotWhole));
     assert_eq!(chat(json!([{ "finish_reason": "stop", "message": { "refusal": "no" } }])), Err(Unkept::NotWhole));
     let response = |body: Value| judge(Endpoint::Responses, &body.to_string(), &rules);
     assert_eq!(response(json!({ "status": "completed", "output": [{ "type": "message" }] })), Ok(()));
     assert_eq!(response(json!({ "status": "incomplete", "output": [{ "type": "message" }] })), Err(Unkept::NotWhole));
-    assert_eq!(
-        response(json!({ "status": "completed", "output": [{ "type": "function_call" }] })),
-        Err(Unkept::ToolCalls)
-    );
+    let of = |item: Value| response(json!({ "status": "completed", "output": [{ "type": "reasoning" }, item] }));
+    for kind in ["function_call", "web_search_call", "mcp_approval_request"] {
+        assert_eq!(of(json!({ "type": kind })), Err(Unkept::ToolCalls), "{kind}");
+    }
+    let says = |parts: Value| of(json!({ "type": "message", "content": parts }));
+    assert_eq!(says(json!([{ "type": "output_text", "text": "x" }])), Ok(()));
+    assert_eq!(says(json!([{ "type": "output_text" }, { "type": "refusal", "refusal": "" }])), Err(Unkept::NotWhole));
+    assert_eq!(says(json!({ "type": "refusal" })), Err(Unkept::Unreadable));
     assert_eq!(judge(Endpoint::Embeddings, "{}", &rules), Ok(()));
 }
 
@@ -198,4 +205,13 @@ fn answers_with_tools_or_without_measure_are_kept_only_where_that_is_configured(
     assert_eq!(said(&CacheRules::default()), Err(Unkept::ToolCalls));
     assert_eq!(said(&CacheRules { tool_calls: Some(true), ..CacheRules::default() }), Ok(()));
     assert_eq!(said(&CacheRules { answer_bytes_max: Some(10), ..CacheRules::default() }), Err(Unkept::TooLarge));
+}
+
+#[test]
+fn a_chat_that_searches_the_web_is_told_from_others() {
+    let check = |body: &str, expected| assert_eq!(searches(body.as_bytes()), expected, "{body}");
+    check(r#"{"web_search_options":{}}"#, true);
+    check(r#"{"web_search_options":null}"#, false);
+    check(r#"{"messages":[{"web_search_options":{}}]}"#, false);
+    check("{", false);
 }

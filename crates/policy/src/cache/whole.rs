@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use tollgate_types::{CacheRules, Endpoint};
 
 /// Why an answer is not kept.
@@ -53,17 +54,29 @@ struct Message {
     function_call: Option<IgnoredAny>,
     #[serde(default)]
     refusal: Option<String>,
+    /// Where the provider's own search found what it says.
+    #[serde(default)]
+    annotations: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
-struct Response {
+struct Response<'a> {
     #[serde(default)]
     status: Option<String>,
-    output: Vec<Item>,
+    #[serde(borrow)]
+    output: Vec<Item<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct Item<'a> {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Part {
     #[serde(rename = "type", default)]
     kind: String,
 }
@@ -85,14 +98,15 @@ pub fn judge(endpoint: Endpoint, body: &str, rules: &CacheRules) -> Result<(), U
     if calls_tools && !rules.tool_calls() { Err(Unkept::ToolCalls) } else { Ok(()) }
 }
 
-/// Whether a whole chat completion calls tools.
+/// Whether a whole chat completion calls tools, or says what the provider's own search found.
 fn chat(body: &str) -> Result<bool, Unkept> {
     let Chat { choices } = serde_json::from_str(body).map_err(|_| Unkept::Unreadable)?;
     let mut calls_tools = false;
     for choice in &choices {
         let message = choice.message.as_ref();
         let calls = message.is_some_and(|message| {
-            message.function_call.is_some() || message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+            let any = |some: &Option<Vec<IgnoredAny>>| some.as_ref().is_some_and(|some| !some.is_empty());
+            message.function_call.is_some() || any(&message.tool_calls) || any(&message.annotations)
         });
         let refused = message.and_then(|message| message.refusal.as_deref()).is_some_and(|words| !words.is_empty());
         match choice.finish_reason.as_deref() {
@@ -109,5 +123,14 @@ fn response(body: &str) -> Result<bool, Unkept> {
     if status.as_deref() != Some("completed") || output.is_empty() {
         return Err(Unkept::NotWhole);
     }
-    Ok(output.iter().any(|item| item.kind.ends_with("_call")))
+    for item in output.iter().filter(|item| item.kind == "message") {
+        let parts: Vec<Part> = match item.content {
+            Some(content) => serde_json::from_str(content.get()).map_err(|_| Unkept::Unreadable)?,
+            None => Vec::new(),
+        };
+        if parts.iter().any(|part| part.kind == "refusal") {
+            return Err(Unkept::NotWhole);
+        }
+    }
+    Ok(output.iter().any(|item| item.kind.ends_with("_call") || item.kind == "mcp_approval_request"))
 }

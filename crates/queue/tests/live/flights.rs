@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_queue::Flights;
 use tollgate_queue::flights::{Claim, Claimant, LEASE};
-use tollgate_types::Digest;
+use tollgate_types::{Digest, subjects};
 
 use crate::world::{World, eventually};
 
@@ -13,6 +13,7 @@ fn who(job: &str, request: &str) -> Claimant {
         key: Digest::of(&[request.as_bytes()]),
         team: "search".to_owned(),
         job: job.parse().expect("an id"),
+        run: format!("run of {job}"),
         redelivered: false,
     }
 }
@@ -69,7 +70,7 @@ async fn a_job_that_is_delivered_again_takes_its_own_claim_over_and_no_others() 
     let world = World::start().await;
     let flights = Flights::new(&world.connection.client);
     let Ok(Claim::Ours(mut first)) = flights.claim(&who("search:1", "a")).await else { panic!("it is free") };
-    let again = |job: &str| Claimant { redelivered: true, ..who(job, "a") };
+    let again = |job: &str| Claimant { run: "another".to_owned(), redelivered: true, ..who(job, "a") };
     assert!(matches!(flights.claim(&who("search:1", "a")).await, Ok(Claim::Theirs)), "an id that came twice");
     assert!(matches!(flights.claim(&again("search:2")).await, Ok(Claim::Theirs)));
     assert!(matches!(flights.look(&again("search:1")).await, Ok(None)));
@@ -91,4 +92,31 @@ async fn who_finds_nothing_to_share_sends_the_others_on_alone() {
     assert!(matches!(flights.look(&other).await, Ok(Some(Claim::Alone))));
     assert!(matches!(flights.claim(&other).await, Ok(Claim::Alone)));
     assert!(!aloft(&flights, &other).await, "nobody waits for it");
+}
+
+/// Stores the claim anew behind its owner's back, as a renewal does whose acknowledgement is lost.
+async fn renew_unheard(world: &World, who: &Claimant) {
+    let subject = subjects::flight(&who.key.short());
+    let stream = world.context.get_stream(subjects::FLIGHTS_STREAM).await.expect("it exists");
+    let last = stream.get_last_raw_message_by_subject(&subject).await.expect("it is claimed");
+    let stored = world.context.publish(subject, last.payload).await.expect("sent");
+    stored.await.expect("stored");
+}
+
+#[tokio::test]
+async fn a_renewal_that_nobody_heard_of_loses_no_claim() {
+    let world = World::start().await;
+    let flights = Flights::new(&world.connection.client);
+    let one = who("search:1", "a");
+    let Ok(Claim::Ours(mut lease)) = flights.claim(&one).await else { panic!("it is free") };
+    renew_unheard(&world, &one).await;
+    assert_eq!(flights.renew(&mut lease).await, Ok(true));
+    assert_eq!(flights.renew(&mut lease).await, Ok(true));
+    renew_unheard(&world, &one).await;
+    flights.release(lease).await.expect("given up");
+    assert!(!aloft(&flights, &one).await);
+    let Ok(Claim::Ours(lease)) = flights.claim(&one).await else { panic!("it is free") };
+    renew_unheard(&world, &one).await;
+    flights.leave_alone(lease).await.expect("said");
+    assert!(matches!(flights.look(&who("search:2", "a")).await, Ok(Some(Claim::Alone))));
 }

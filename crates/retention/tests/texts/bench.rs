@@ -1,7 +1,7 @@
 //! One world with a settler, and what the tests here ask of it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::Context;
 use bytes::Bytes;
@@ -86,8 +86,10 @@ impl Bench {
         .await
     }
 
+    /// A request of now.
     pub(crate) fn request(&self, whom: Whom) -> Request {
-        Request::new("search".parse().expect("a team"), whom, UnixMillis(0))
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later than 1970").as_millis();
+        Request::new("search".parse().expect("a team"), whom, UnixMillis(now.try_into().expect("it fits")))
     }
 
     /// A sweeper that looks often.

@@ -200,6 +200,11 @@ async fn every_job_of_an_end_user_is_forgotten_and_nobody_elses() {
     assert_eq!(found, ids.iter().chain([&waiting]).cloned().collect());
     let refused = bench.forget().await.once(&bench.request(ann.clone())).await;
     assert!(matches!(refused, Err(ForgetError::NoWorker)), "{refused:?}");
+    eventually("one that cannot be ended holds up no other", LIMIT, || async {
+        let _ = bench.forget().await.once(&bench.request(Whom::EndUser("ann".to_owned()))).await;
+        (bench.places_of(CANARY).await == ["TOLLGATE_JOBS tollgate.jobs.standard.search"]).then_some(())
+    })
+    .await;
 
     let worker = bench.worker().await;
     eventually("a worker answers", LIMIT, || async {
@@ -214,15 +219,82 @@ async fn every_job_of_an_end_user_is_forgotten_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_an_end_user_sends_after_the_request_are_not_meant_by_its_second_look() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let before = bench.submit(of_user(CANARY, "ann"), None).await;
+    let broken: JobId = "search:broken".parse().expect("an id");
+    let request = bench.request(Whom::EndUser("ann".to_owned()));
+    // The clock of the requests counts in milliseconds.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let ended = bench.submit(of_user("later, ended", "ann"), None).await;
+    let dead = json!({ "body": { "what": "later, dead" }, "tollgate": { "user": "ann" } }).to_string();
+    bench.submit(dead.into(), Some(&broken)).await;
+    for id in [&before, &ended, &broken] {
+        bench.result(id).await;
+    }
+    bench.until_empty().await;
+    let parked = World::line("later, parked", None, json!({ "user": "ann", "not_before": "2099-01-01T00:00:00Z" }));
+    let parked = bench.submit(parked, None).await;
+    eventually("it is parked", LIMIT, || async {
+        let stream = bench.context.get_stream("TOLLGATE_WAIT").await.expect("the stream");
+        (stream.cached_info().state.messages == 1).then_some(())
+    })
+    .await;
+    let before_it = bench.forget().await.find(&request).await.expect("they are found");
+    assert_eq!(before_it, [before.clone()].into());
+    let now = bench.request(Whom::EndUser("ann".to_owned()));
+    let all = bench.forget().await.find(&now).await.expect("they are found");
+    assert_eq!(all, [before.clone(), ended, broken, parked].into());
+
+    Request { due: UnixMillis(1), ..request }.keep(&bench.state).await.expect("it is kept");
+    let _sweeper = bench.sweeper("sweeper").await;
+    bench.gone(&bench.search, &before, ErrorCode::Forgotten).await;
+    eventually("it is struck off", LIMIT, || async {
+        Request::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert_eq!(bench.places_of("later, ended").await.len(), 1);
+    assert_eq!(bench.places_of("later, dead").await.len(), 1);
+    assert_eq!(bench.places_of("later, parked").await.len(), 1);
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_end_user_sent_and_nobody_could_run_is_found_by_his_name() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let options = json!({ "user": "ann", "unheard_of": true });
+    let wrong = json!({ "body": { "messages": CANARY }, "tollgate": options }).to_string();
+    let twice = format!("{{\"body\": \"{CANARY}\", \"body\": 1, \"tollgate\": {{\"user\": \"ann\"}}}}");
+    let mut ids = std::collections::BTreeSet::new();
+    for line in [wrong, twice] {
+        ids.insert(bench.submit(line.into(), None).await);
+    }
+    for id in &ids {
+        bench.result(id).await;
+    }
+    bench.until_empty().await;
+    assert_eq!(bench.places_of(CANARY).await.len(), 2, "their dead letters");
+    let ann = Whom::EndUser("ann".to_owned());
+    // Also where the dead letters are gone: the books name him.
+    let mut whole = bench.log().await.whole().await.expect("the log");
+    let mut users = Vec::new();
+    while let Some(batch) = whole.next().await.expect("the log") {
+        users.extend(batch.into_iter().filter_map(|counted| counted.entry.event.ok()).map(|event| event.user));
+    }
+    assert_eq!(users, ["ann", "ann"]);
+    assert_eq!(bench.forget().await.find(&bench.request(ann.clone())).await.expect("they are found"), ids);
+    let done = bench.forgotten(ann).await;
+    assert_eq!((done.jobs, done.removed.dead, done.pending), (2, 2, 0), "{done:?}");
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_and_kept_answers_of_a_job_go_and_another_request_under_its_id_stays() {
     let bench = Bench::start().await;
-    let config = async_nats::jetstream::stream::Config {
-        name: "TOLLGATE_CACHE".into(),
-        subjects: vec!["tollgate.cache.*.*.*".into()],
-        allow_direct: true,
-        ..Default::default()
-    };
-    bench.context.create_stream(config).await.expect("made");
     let worker = bench.worker().await;
     let id: JobId = "search:dead".parse().expect("an id");
     let broken = format!("{{\"custom_id\": \"{CANARY}\"");
@@ -248,6 +320,19 @@ async fn dead_letters_and_kept_answers_of_a_job_go_and_another_request_under_its
     assert_eq!(bench.places_of("another request").await, ["TOLLGATE_JOBS tollgate.jobs.standard.search"]);
     let worker = bench.worker().await;
     bench.until_empty().await;
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_message_in_the_place_of_a_result_keeps_no_id_from_being_forgotten() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let id: JobId = "search:stray".parse().expect("an id");
+    let stray = bench.context.publish(subjects::result("search", &id), "no result".into()).await;
+    stray.expect("sent").await.expect("stored");
+    let done = bench.forgotten(Whom::Job(id.clone())).await;
+    assert_eq!(done.pending, 0, "{done:?}");
+    bench.gone(&bench.search, &id, ErrorCode::Forgotten).await;
     worker.drained().await;
 }
 

@@ -52,6 +52,9 @@ async fn each_teams_results_go_when_their_own_time_is_over_and_stay_answered() {
     bench.keep_of_all(Some(1)).await;
     bench.gone(&batchers, &unsaid, ErrorCode::NotKept).await;
     assert!(bench.world.result(&marketing, &kept).await.response.is_some());
+    // Who says nothing any more is one of everybody, also with what was passed over before.
+    bench.keep("marketing", None).await;
+    bench.gone(&marketing, &kept, ErrorCode::NotKept).await;
     worker.drained().await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tollgate_queue::answers::{Contents, Purge};
-use tollgate_queue::{Answers, ApiError, control};
+use tollgate_queue::{Answers, ApiError, Connection, control};
 use tollgate_types::{Gate, NanoUsd, Team};
 
 use super::Cx;
@@ -74,10 +74,11 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
 /// What is kept, and what it saved.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Stats {
-    /// Answers of all teams.
+    /// Answers of all teams, or of the one that was asked for.
     answers: u64,
-    /// Their bytes.
-    bytes: u64,
+    /// The bytes of all teams' answers; nobody counts one team's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
     kept: Vec<Kept>,
     /// In the last day; nothing where ClickHouse cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +119,11 @@ async fn stats(team: Option<&Team>, cx: &Cx) -> Outcome {
     };
     let mut kept = kept(&contents, &loaded.config);
     kept.retain(|kept| is_asked_for(&kept.team));
-    cx.output.record(&Stats { answers: contents.answers, bytes: contents.bytes, kept, saved }, text)?;
+    let (answers, bytes) = match team {
+        Some(_) => (kept.iter().map(|kept| kept.answers).sum(), None),
+        None => (contents.answers, Some(contents.bytes)),
+    };
+    cx.output.record(&Stats { answers, bytes, kept, saved }, text)?;
     Ok(Code::Ok)
 }
 
@@ -153,7 +158,8 @@ async fn saved(config: &Config) -> Result<Vec<Saved>, Failure> {
 }
 
 fn text(stats: &Stats) -> String {
-    let mut lines = vec![format!("{} answers are kept, {} bytes", stats.answers, stats.bytes)];
+    let bytes = stats.bytes.map(|bytes| format!(", {bytes} bytes")).unwrap_or_default();
+    let mut lines = vec![format!("{} answers are kept{bytes}", stats.answers)];
     lines.extend(stats.kept.iter().map(|kept| format!("  {}  {}  {}", kept.team, kept.model, kept.answers)));
     if let Some(saved) = &stats.saved {
         let total: NanoUsd = saved.iter().map(|saved| saved.saved_nanousd).sum();
@@ -183,18 +189,27 @@ async fn purge(which: &Which, model: Option<&str>, by: &By, cx: &Cx) -> Outcome 
     let purge = Purge { team, model: model.map(Gate::digest_of_model), key: None };
     let change = Change { scope: String::new(), budget: None, what: format!("forgotten: kept answers of {what}") };
     operator.note(("cache", &what), "cache purge", change).await?;
-    let purged = Answers::new(&operator.connection.client).purge(&purge).await;
-    let answers = purged.map_err(|error| {
-        Failure::new(Code::Nats, "the answers were not forgotten").because(&error).try_this("repeat the command")
-    })?;
-    let untold = |error: &(dyn std::error::Error + 'static)| {
-        let what = "forgotten in NATS; the workers could not be told";
-        Failure::new(Code::Nats, what).because(error).try_this("repeat the command")
-    };
-    control::announce_purged(&operator.connection, &purge).await.map_err(|error| untold(&error))?;
-    operator.connection.client.flush().await.map_err(|error| untold(&error))?;
+    let answers = forget(&purge, &operator.connection, "repeat the command").await?;
     cx.output.record(&Purged { what, answers }, |done| format!("{}: {} answers forgotten", done.what, done.answers))?;
     Ok(Code::Ok)
+}
+
+/// Forgets what NATS holds, and tells the workers; says how many answers there were.
+///
+/// # Errors
+/// Why not, with the remedy.
+pub(super) async fn forget(purge: &Purge, connection: &Connection, remedy: &str) -> Result<u64, Failure> {
+    let purged = Answers::new(&connection.client).purge(purge).await;
+    let answers = purged.map_err(|error| {
+        Failure::new(Code::Nats, "the kept answers were not forgotten").because(&error).try_this(remedy)
+    })?;
+    let untold = |error: &(dyn std::error::Error + 'static)| {
+        let what = "the kept answers are forgotten in NATS; the workers could not be told";
+        Failure::new(Code::Nats, what).because(error).try_this(remedy)
+    };
+    control::announce_purged(connection, purge).await.map_err(|error| untold(&error))?;
+    connection.client.flush().await.map_err(|error| untold(&error))?;
+    Ok(answers)
 }
 
 #[cfg(test)]
@@ -218,7 +233,7 @@ mod tests {
             jobs: 3,
             saved_nanousd: NanoUsd(41_000),
         };
-        let text = text(&Stats { answers: 3, bytes: 900, kept, saved: Some(vec![saved]) });
+        let text = text(&Stats { answers: 3, bytes: Some(900), kept, saved: Some(vec![saved]) });
         assert!(text.contains("a  fast  2") && text.contains("$0.000041000, 1 of 3 jobs"), "{text}");
     }
 }

@@ -44,7 +44,7 @@ fn the_sample_that_ships_loads_and_says_the_defaults() {
     assert_eq!(held(sample.config.cache.rules()), held(CacheRules::default()));
     let shown = |config: &Config| serde_json::to_value(config).expect("it serialises");
     let (mut sample, mut default) = (shown(&sample.config), shown(&Config::default()));
-    for section in ["providers", "models", "teams", "organisation", "guardrails", "checkers", "cache"] {
+    for section in ["providers", "models", "teams", "organisation", "guardrails", "checkers"] {
         default[section] = sample[section].take();
         sample[section] = default[section].clone();
     }

@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
             let message = format!("`{}` has {} bytes and may have {NAME_BYTES_MAX}", dotted(at, name), text.len());
             return Err(Rejection::new(ErrorCode::InvalidField, message));
         }
-        if text.chars().any(char::is_control) {
+        if !is_a_name(&text) {
             let message = format!("`{}` holds a control character", dotted(at, name));
             return Err(Rejection::new(ErrorCode::InvalidField, message));
         }
@@ -84,6 +84,11 @@ impl<'a> Fields<'a> {
             _ => Err(wrong_type(at, name, "a number", raw)),
         }
     }
+}
+
+/// Whether a text is short and plain enough for a record.
+pub(super) fn is_a_name(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

@@ -56,8 +56,13 @@ impl Memory {
 
     /// Takes in an answer, unless something was purged after `since`.
     pub(super) fn put(&self, slot: &Slot, answer: Arc<KeptAnswer>, since: u64) {
-        if self.purges() == since {
-            self.answers.insert(slot.clone(), answer);
+        if self.purges() != since {
+            return;
+        }
+        self.answers.insert(slot.clone(), answer);
+        // One that came between the look and the insert has passed it by.
+        if self.purges() != since {
+            self.answers.remove(slot);
         }
     }
 
@@ -124,6 +129,31 @@ mod tests {
         assert!(memory.find(&slot("a", "1")).is_none() && memory.find(&slot("b", "1")).is_some());
         memory.put(&slot("a", "1"), answer(10), since);
         assert!(memory.find(&slot("a", "1")).is_none(), "it was read before the purge");
+    }
+
+    #[test]
+    fn a_purge_in_the_same_moment_leaves_nothing_behind() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        let (slot, barrier) = (slot("a", "1"), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    barrier.wait();
+                    memory.purge(&Purge::default());
+                    barrier.wait();
+                }
+            });
+            let mut left = 0;
+            for _ in 0..20_000 {
+                let since = memory.purges();
+                let answer = answer(10);
+                barrier.wait();
+                memory.put(&slot, answer, since);
+                barrier.wait();
+                left += usize::from(memory.find(&slot).is_some());
+            }
+            assert_eq!(left, 0);
+        });
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Dispatcher {
     }
 }
 
-/// Which of the answers that jobs wait for are being fetched. If nobody can say, all of them: who waits, waits on.
+/// Which of the answers that jobs wait for are being fetched.
 async fn aloft(counts: &HashMap<(Gate, LaneKey), u64>, cx: &Context) -> HashSet<String> {
     let waited_for = counts.iter().filter(|(_, jobs)| **jobs > 0).filter_map(|((gate, _), _)| match gate {
         Gate::Answer(digest) => Some(digest.clone()),
@@ -257,12 +257,5 @@ async fn aloft(counts: &HashMap<(Gate, LaneKey), u64>, cx: &Context) -> HashSet<
     if waited_for.is_empty() {
         return waited_for;
     }
-    let digests: Vec<String> = waited_for.iter().cloned().collect();
-    match cx.claims.flights.aloft(&digests).await {
-        Ok(aloft) => aloft,
-        Err(error) => {
-            tracing::warn!(%error, "claims not read");
-            waited_for
-        }
-    }
+    cx.claims.aloft(waited_for).await
 }

@@ -1,12 +1,15 @@
 //! Which answers are kept.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use testkit::eventually;
 use tollgate_policy::routing::Strategy;
 use tollgate_types::Status;
 use tollgate_types::event::CacheUse;
 use tollgate_worker::{Routes, StandIns};
 
-use crate::bench::{Bench, answers_after, cut_short, line};
+use crate::bench::{Bench, answers_after, asking, check_hit, cut_short, line};
 
 /// Runs the same job twice and says how often the provider was called for the second.
 async fn calls_of_the_second(bench: &Bench, more: Value) -> usize {
@@ -43,4 +46,46 @@ async fn the_answer_of_a_stand_in_is_not_kept() {
     assert_eq!((result.tollgate.status, result.tollgate.provider.as_deref()), (Status::Succeeded, Some("a")));
     let again = bench.run(line(json!({}), "a", json!({ "cache": "use" }))).await;
     assert_eq!((again.tollgate.cache, bench.calls()), (CacheUse::Miss, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_chat_finds_in_the_web_is_not_kept() {
+    let bench = Bench::start(answers_after(2.0)).await;
+    let _worker = bench.worker("w0").await;
+    assert_eq!(calls_of_the_second(&bench, json!({ "web_search_options": {} })).await, 1);
+    let result = bench.run(line(json!({ "web_search_options": {} }), "a", json!({ "cache": "use" }))).await;
+    assert_eq!(result.tollgate.cache, CacheUse::Bypass);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_whose_answer_is_not_kept_leaves_no_old_one() {
+    let bench = Bench::start(answers_after(2.0)).await;
+    let _worker = bench.worker("w0").await;
+    let first = bench.run_kept(asking("use", "a")).await;
+    check_hit(&bench.run(asking("use", "a")).await, &first);
+    // The same request: its directive is no part of the key.
+    let filtered = json!({ "metadata": { "sim": "content-filter" } });
+    let fresh = bench.run(line(filtered, "a", json!({ "cache": "refresh" }))).await;
+    assert_eq!(fresh.tollgate.cache, CacheUse::Miss);
+    eventually("the old one is gone", Duration::from_secs(10), || async {
+        (bench.answers().contents().await.expect("counted").answers == 0).then_some(())
+    })
+    .await;
+    eventually("also in memory", Duration::from_secs(10), || async {
+        (bench.run(asking("use", "a")).await.tollgate.cache == CacheUse::Miss).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_a_team_that_is_gone_is_not_kept() {
+    let bench = Bench::start(answers_after(3000.0)).await;
+    let worker = bench.worker("w0").await;
+    let id = bench.submit(asking("use", "a")).await;
+    bench.until_called(1).await;
+    let directory = bench.world.directory().await;
+    assert!(directory.remove_team(&"search".parse().expect("a team")).await.expect("removed"));
+    bench.result(&id, Duration::from_secs(30)).await;
+    worker.drained().await;
+    assert_eq!(bench.answers().contents().await.expect("counted").answers, 0);
 }

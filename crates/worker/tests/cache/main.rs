@@ -4,4 +4,5 @@ mod bench;
 mod crashes;
 mod hits;
 mod kept;
+mod servers;
 mod shared;

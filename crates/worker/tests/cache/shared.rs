@@ -127,6 +127,22 @@ async fn one_that_waits_can_be_cancelled_and_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_claims_that_are_gone() {
+    let bench = Bench::start(answers_after(50.0)).await;
+    let _worker = bench.worker("w0").await;
+    let hanging = || line(json!({ "metadata": { "sim": "hang*1" } }), "a", json!({ "cache": "use" }));
+    bench.submit(hanging()).await;
+    bench.until_called(1).await;
+    let ids = bench.submit_all((0..5).map(|_| hanging())).await;
+    eventually("all wait", Duration::from_secs(10), || async { (bench.parked().await >= 5).then_some(()) }).await;
+    let stream = tollgate_types::subjects::FLIGHTS_STREAM;
+    bench.world.jetstream().await.delete_stream(stream).await.expect("deleted");
+    // The leader itself never ends.
+    let results = bench.results(&ids, Duration::from_secs(30)).await;
+    assert!(results.iter().all(|result| result.tollgate.status == Status::Succeeded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_leader_hands_over_to_one_who_waits() {
     let bench = Bench::start(answers_after(50.0)).await;
     let _worker = bench.worker("w0").await;

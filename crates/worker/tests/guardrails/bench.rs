@@ -10,7 +10,7 @@ use tollgate_policy::routing::Strategy;
 use tollgate_providers::{Checker, Ring, Speaks};
 use tollgate_queue::directory::{Expected, TeamRecord};
 use tollgate_types::guardrails::Policy;
-use tollgate_types::{Class, JobId, JobResult};
+use tollgate_types::{Class, JobId, JobResult, subjects};
 use tollgate_worker::{Priced, Routes, StandIns};
 
 /// A card number that passes its checksum.
@@ -62,8 +62,33 @@ impl Bench {
     }
 
     pub(crate) async fn submit(&self, body: Value) -> JobId {
-        let line = json!({ "body": body }).to_string();
-        self.search.submit(Class::Standard, line.into(), None).await.expect("accepted").id
+        self.submit_line(json!({ "body": body })).await
+    }
+
+    pub(crate) async fn submit_line(&self, line: Value) -> JobId {
+        self.search.submit(Class::Standard, line.to_string().into(), None).await.expect("accepted").id
+    }
+
+    /// Waits until so many answers are kept: that happens after the result is out.
+    pub(crate) async fn kept_answers(&self, count: u64) {
+        let kept = || async {
+            let stream = self.world.jetstream().await.get_stream(subjects::CACHE_STREAM).await.ok()?;
+            (stream.cached_info().state.messages == count).then_some(())
+        };
+        eventually("the answer is kept", Duration::from_secs(10), kept).await;
+    }
+
+    /// Every payload that a stream holds.
+    pub(crate) async fn all_of(&self, stream: &str) -> String {
+        let stream = self.world.jetstream().await.get_stream(stream).await.expect("the stream");
+        let state = stream.cached_info().state.clone();
+        let mut all = String::new();
+        for seq in state.first_sequence..=state.last_sequence {
+            if let Ok(message) = stream.get_raw_message(seq).await {
+                all.push_str(&String::from_utf8_lossy(&message.payload));
+            }
+        }
+        all
     }
 
     pub(crate) async fn result(&self, id: &JobId) -> JobResult {

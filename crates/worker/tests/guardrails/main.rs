@@ -5,6 +5,7 @@
 
 mod bench;
 mod checkers;
+mod kept;
 mod streams;
 
 use serde_json::json;
@@ -57,7 +58,7 @@ async fn an_answer_that_is_blocked_was_paid_for_and_is_not_delivered() {
 
     bench.set(json!({"output": {"payment_card": "redact"}})).await;
     let result = bench.run(echo(&format!("Say {CARD}!"))).await;
-    assert_eq!(answer(&result), "Say <PAYMENT_CARD_1>!");
+    assert_eq!(answer(&result), "Say <PAYMENT_CARD_A1>!");
     assert_eq!(hits(&result), ["payment_card answer redact 1"]);
 }
 

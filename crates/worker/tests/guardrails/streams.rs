@@ -49,7 +49,7 @@ async fn a_match_over_several_pieces_does_not_leave() {
     let prompt = format!("The number is {CARD} as you know it");
     let (id, mut deltas) = begin(&bench, &prompt).await;
     let text = read(&mut deltas).await.concat();
-    assert_eq!(text, "The number is <PAYMENT_CARD_1> as you know it");
+    assert_eq!(text, "The number is <PAYMENT_CARD_A1> as you know it");
     assert_eq!(answer(&bench.result(&id).await), text);
 
     bench.set(json!({"output": {"payment_card": "block"}})).await;

@@ -77,11 +77,8 @@ pub(crate) fn is_password(value: &Value<'_>) -> bool {
     let mixed = text.chars().skip(1).any(char::is_uppercase) && text.chars().any(char::is_lowercase);
     let letters = text.chars().any(char::is_alphabetic);
     let short = text.chars().count() < if text.is_ascii() { 4 } else { 6 };
-    if short || is_placeholder(text) || is_code(text) || NONE.contains(&text.to_lowercase().as_str()) {
-        return false;
-    }
     let spaced = text.contains(char::is_whitespace);
-    match value.sign {
+    let given = match value.sign {
         Sign::Equals if value.quoted => !spaced || marked,
         Sign::Equals => true,
         Sign::Colon if value.quoted => !spaced && (text.is_ascii() || marked),
@@ -91,7 +88,10 @@ pub(crate) fn is_password(value: &Value<'_>) -> bool {
         Sign::Nothing => {
             digits && letters && text.len() >= 6 && !spaced && !text.starts_with("sha") && !text.starts_with("base")
         }
-    }
+    };
+    // These read the value again and again.
+    let other = || is_placeholder(text) || is_code(text) || NONE.contains(&text.to_lowercase().as_str());
+    given && !short && !other()
 }
 
 /// Whether the value looks random and is not the name of something.

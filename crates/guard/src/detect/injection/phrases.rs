@@ -169,7 +169,7 @@ pub(crate) const GROUPS: &[Group] = &[
     },
     Group {
         entity: Entity::PromptInjection,
-        starts: &["]("],
+        starts: &["](http"],
         phrases: &[
             "\\]\\(https?://[^)\\s]{1,120}[?&](?:[a-z_]{1,16})=(?:\\{|\\[|<|%7b|\\$|(?:your|the|user|chat|conversation|secret|data|history|summary|base64)[-_+%])",
         ],

@@ -144,8 +144,7 @@ fn facts(result: &JobResult, output: &Output) -> String {
 
 /// The rules that fired, each with what followed.
 fn fired(hits: &[Hit]) -> String {
-    let one =
-        |hit: &Hit| format!("{} ({} of the {}, {} times)", hit.rule, hit.action.as_str(), hit.on.as_str(), hit.count);
+    let one = |hit: &Hit| format!("{} ({}: {}, {}x)", hit.rule, hit.on.as_str(), hit.action.as_str(), hit.count);
     hits.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
+use tollgate_queue::answers::Purge;
 use tollgate_queue::directory::Paused;
 use tollgate_types::Team;
 
-use crate::commands::Cx;
+use crate::commands::{Cx, cache};
 use crate::config::values::Period;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
@@ -79,6 +80,10 @@ pub(super) async fn run(args: &Args, operator: &Operator, cx: &Cx) -> Outcome {
         Backlog::Drain => left = drained(operator, team, waiting, args.timeout).await?,
     }
     let removed = operator.remove_team(team, "team remove").await?;
+    // Afterwards, so that nothing is kept any more: a team that is added under this name is another.
+    let answers = Purge { team: Some(team.to_string()), ..Purge::default() };
+    let remedy = format!("the team is removed; now run `tollgate cache purge --team {team}`");
+    cache::forget(&answers, &operator.connection, &remedy).await?;
     let (then, hint) = match (backlog, left) {
         (Backlog::Keep, 1..) => ("kept", "its jobs wait, paused; after `tollgate team add`, `tollgate queue resume`"),
         (Backlog::Reject, 1..) => ("rejected", "workers answer its jobs with unknown_team now"),

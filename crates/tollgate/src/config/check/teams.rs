@@ -16,6 +16,9 @@ const NAMES_SHOWN: usize = 12;
 /// The models that a configuration serves.
 pub struct Served(Vec<String>);
 
+/// A job that is delivered again must still find its answer, and its producer must have fetched it.
+const RESULTS_KEEP_MIN: Duration = Duration::from_secs(600);
+
 impl Served {
     /// As far as the file says; empty if it names no provider at all.
     pub fn by(config: &Config) -> Served {
@@ -88,7 +91,7 @@ impl Checker<'_> {
 
     fn keep(&mut self, key: &str, keep: Option<Period>) {
         let Some(keep) = keep else { return };
-        self.period(key, keep, Duration::from_secs(1), Duration::from_secs(RESULTS_KEEP_SECS_MAX));
+        self.period(key, keep, RESULTS_KEEP_MIN, Duration::from_secs(RESULTS_KEEP_SECS_MAX));
         let most = self.config.streams.results_age_max;
         if keep >= most {
             let reason = format!("[streams] results_age_max removes results after {most}, before this does");
