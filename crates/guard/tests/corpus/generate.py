@@ -1,4 +1,4 @@
-"""Writes the labelled corpus: the sentences of `texts/`, with the values of `makers.py` put in.
+"""Writes the labelled corpus: the sentences of `texts/`, with the values of `makers` put in.
 
 Run it in this directory: `python3 generate.py`. The seed is fixed, so the same sentences come out.
 
