@@ -75,11 +75,12 @@ impl Child {
         Err(Failure::new(Code::Failed, what))
     }
 
-    /// Whether the process exists, without reaping it.
+    /// Whether the process runs, without reaping it.
     fn is_there(&self) -> bool {
-        // A dead child that nobody reaped is a zombie: its command line is empty.
-        std::fs::read(format!("/proc/{}/cmdline", self.pid()))
-            .map_or(!cfg!(target_os = "linux"), |line| !line.is_empty())
+        // A dead child that nobody reaped is a zombie. Its command line would not tell: that of a living one is empty
+        // too, from when it left its parent's memory to when the loader has written the new one.
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .map_or(!cfg!(target_os = "linux"), |stat| !is_dead(&stat))
     }
 
     /// How it ended, if it did.
@@ -141,10 +142,30 @@ impl Child {
     }
 }
 
+/// Whether a line of `/proc/<pid>/stat` is that of a process that ended. The name before the state may hold anything.
+fn is_dead(stat: &str) -> bool {
+    let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
+    state.starts_with(['Z', 'X'])
+}
+
 /// A port of the loopback interface that nobody listens on.
 pub(super) fn free_port() -> Result<u16, Failure> {
     let pick = || rand::random_range(PORTS);
     let free = |port: &u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_ok();
     let port = std::iter::repeat_with(pick).take(PICKS_MAX).find(free);
     port.ok_or_else(|| Failure::new(Code::Failed, "no free port on 127.0.0.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_is_dead_whatever_its_name_says() {
+        for (stat, dead) in
+            [("7 (a) Z 1 7", true), ("7 (a) S 1 7", false), ("7 (odd) Z) R 1 7", false), ("7 (a b) X 0", true)]
+        {
+            assert_eq!(is_dead(stat), dead, "{stat}");
+        }
+    }
 }
