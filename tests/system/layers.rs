@@ -17,6 +17,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-worker", Some(2)),
     ("tollgate-http", Some(2)),
     ("tollgate-retention", Some(3)),
+    ("tollgate-watch", Some(3)),
     ("tollgate", Some(4)),
     ("embedded-clickhouse", None),
     ("sandbox", None),
@@ -27,7 +28,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 
 /// Who may know a package. Test dependencies are free.
 const KNOWN_BY: &[(&str, &[&str])] = &[
-    ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate", "testkit", "benches"]),
+    ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate-watch", "tollgate", "testkit", "benches"]),
     ("reqwest", &["tollgate-providers", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
     ("tiktoken-rs", &["tollgate-providers"]),
