@@ -14,6 +14,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-client", Some(1)),
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
+    ("tollgate-traces", Some(2)),
     ("tollgate-worker", Some(2)),
     ("tollgate-http", Some(2)),
     ("tollgate-retention", Some(3)),
@@ -29,11 +30,12 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 /// Who may know a package. Test dependencies are free.
 const KNOWN_BY: &[(&str, &[&str])] = &[
     ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate-watch", "tollgate", "testkit", "benches"]),
-    ("reqwest", &["tollgate-providers", "tollgate", "sandbox", "benches"]),
+    ("reqwest", &["tollgate-providers", "tollgate-traces", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
     ("tiktoken-rs", &["tollgate-providers"]),
     ("backoff", &["tollgate-worker"]),
     ("axum", &["tollgate-http", "embedded-clickhouse", "sim-provider", "benches"]),
+    ("opentelemetry-proto", &["tollgate-traces"]),
     ("anyhow", &["tollgate", "benches"]),
     ("libloading", &["embedded-clickhouse"]),
 ];

@@ -278,6 +278,8 @@ fn unseen(team: &str, job: &JobId, now: UnixMillis) -> UsageEvent {
         risk: 0,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: now,
         queued_ms: 0,
         run_ms: 0,

@@ -19,6 +19,7 @@ use tollgate_queue::{Connection, Lanes, Results, ServerClock, Wait};
 use tollgate_retention::{Sweeper, SweeperConfig};
 use tollgate_settler::{Settler, SettlerConfig};
 use tollgate_sink::Sink;
+use tollgate_traces::Traces;
 use tollgate_worker::{CrashPlan, Parts, Routes, Worker, WorkerStatus};
 
 use crate::alerts;
@@ -245,6 +246,7 @@ impl Broker {
             None => None,
         };
         if let Some(sink) = sink {
+            self.traces(&context).await?;
             self.supervisor.spawn("sink", |stop| async move {
                 sink.run(stop).await;
                 Ok(())
@@ -266,6 +268,20 @@ impl Broker {
         self.readiness.clear("starting");
         tracing::info!("started");
         Ok(connection)
+    }
+
+    /// Starts the export of traces, if there is somewhere to export them to.
+    async fn traces(&mut self, context: &jetstream::Context) -> Result<(), Failure> {
+        let Some(settings) = build::traces(&self.plan.loaded.config, &self.plan.name) else { return Ok(()) };
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let unusable = |error| Failure::new(Code::Usage, "traces cannot be exported").because(&error);
+        let traces = Traces::new(settings, log, state).map_err(unusable)?;
+        self.supervisor.spawn("traces", |stop| async move {
+            traces.run(stop).await;
+            Ok(())
+        });
+        Ok(())
     }
 
     async fn sink(&self, context: &jetstream::Context, store: tollgate_usage::Store) -> Sink {
@@ -406,6 +422,7 @@ impl Broker {
         self.supervisor.stop("settler", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;
+        self.supervisor.stop("traces", HTTP_GRACE).await;
         self.supervisor.stop("sink", config.sink.shutdown_grace.0 + RELEASE).await;
         // After the parts that publish on it: the last acknowledgements must leave.
         if tokio::time::timeout(FLUSH, connection.client.flush()).await.is_err() {

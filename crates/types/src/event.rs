@@ -107,6 +107,12 @@ pub struct UsageEvent {
     /// The cheaper model that a spent budget put in the place of the one asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub downgraded_to: String,
+    /// The endpoint that the job asks for, such as `/v1/embeddings`; empty for chat completions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub endpoint: String,
+    /// The trace that the job came with (<https://www.w3.org/TR/trace-context/#traceparent-header>); empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceparent: String,
     /// When the server accepted the job.
     pub accepted_at: UnixMillis,
     /// From acceptance to the start of this run, ms.
@@ -441,6 +447,8 @@ mod tests {
             risk: 100,
             hold: None,
             downgraded_to: String::new(),
+            endpoint: "/v1/chat/completions".into(),
+            traceparent: "t".repeat(55),
             accepted_at: UnixMillis(i64::MIN),
             queued_ms: u64::MAX,
             run_ms: u64::MAX,

@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::deltas;
 use crate::end::{End, Outcome};
 use crate::hold::Held;
+use crate::identify;
 use crate::park::{Parking, Until};
 use crate::route::When;
 use crate::routes::Priced;
@@ -271,7 +272,7 @@ fn request<'a>(
     Call {
         body: &screened.job.body,
         request: &screened.job.request,
-        traceparent: delivery.traceparent().filter(|id| is_a_trace(id)),
+        traceparent: delivery.traceparent().filter(|id| identify::is_a_trace(id)),
         // It may say anything, and guardrails do not see it.
         tracestate: delivery.header(headers::TRACESTATE).filter(|_| !screened.is_guarded()),
         job: run.job.as_str(),
@@ -280,14 +281,6 @@ fn request<'a>(
         deadline_in,
         deltas: None,
     }
-}
-
-/// Whether a text is a trace's context (<https://www.w3.org/TR/trace-context/#traceparent-header>) and nothing else.
-fn is_a_trace(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &&str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
-    matches!(&parts[..], [version, trace, parent, flags]
-        if hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2))
 }
 
 /// How the answer of a job is read.

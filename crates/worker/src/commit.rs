@@ -186,6 +186,8 @@ fn event(kind: EventKind, identity: &Identity, run: &Run, attempts: Vec<AttemptR
         risk: 0,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: named.endpoint,
+        traceparent: identity.traceparent().to_owned(),
         accepted_at: run.accepted_at,
         queued_ms: run.queued_ms(),
         run_ms: run.elapsed_ms(),

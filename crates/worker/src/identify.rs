@@ -19,6 +19,8 @@ pub(crate) struct Identity {
     pub(crate) digest: Digest,
     /// The id of the API key that it came in with; empty without one.
     key: String,
+    /// The trace that the job came with; empty without one.
+    traceparent: String,
 }
 
 /// Reads a delivery. It cannot fail: what is wrong becomes the job's result.
@@ -54,7 +56,8 @@ pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
             Err(Rejection { custom_id, reply_to, user, ..Rejection::new(code, message) })
         }
     };
-    Identity { job, spec, digest, key: key(delivery) }
+    let traceparent = delivery.traceparent().filter(|text| is_a_trace(text)).unwrap_or_default().to_owned();
+    Identity { job, spec, digest, key: key(delivery), traceparent }
 }
 
 /// The most characters of a key's id.
@@ -65,6 +68,14 @@ fn key(delivery: &Delivery) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let key = delivery.header(headers::KEY).unwrap_or_default();
     if key.len() <= KEY_MAX && key.chars().all(plain) { key.to_owned() } else { String::new() }
+}
+
+/// Whether a text is a trace's context (<https://www.w3.org/TR/trace-context/#traceparent-header>) and nothing else.
+pub(crate) fn is_a_trace(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &&str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    matches!(&parts[..], [version, trace, parent, flags]
+        if hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2))
 }
 
 impl Identity {
@@ -79,6 +90,11 @@ impl Identity {
     /// The id of the API key that the job came in with; empty without one.
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The trace that the job came with; empty without one.
+    pub(crate) fn traceparent(&self) -> &str {
+        &self.traceparent
     }
 
     /// The producer's own name for the request.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tollgate_queue::Delivery;
-use tollgate_types::{JobId, JobSpec, NanoUsd, Rejection, UnixMillis};
+use tollgate_types::{Endpoint, JobId, JobSpec, NanoUsd, Rejection, UnixMillis};
 
 use crate::context::Context;
 
@@ -109,6 +109,8 @@ pub(crate) struct Named {
     pub(crate) labels: std::collections::BTreeMap<String, String>,
     /// Whether deltas were asked for.
     pub(crate) stream: bool,
+    /// The endpoint; empty for chat completions.
+    pub(crate) endpoint: String,
 }
 
 impl Named {
@@ -125,6 +127,10 @@ impl Named {
             user: job.options.user.clone().unwrap_or_default(),
             labels: job.options.labels.clone(),
             stream: job.request.stream_at.is_some(),
+            endpoint: match job.request.endpoint {
+                Endpoint::ChatCompletions => String::new(),
+                other => other.to_string(),
+            },
         }
     }
 }

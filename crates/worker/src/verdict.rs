@@ -149,6 +149,8 @@ fn event(waiting: &Waiting, said: &Said, job: &JobId, code: ErrorCode, cx: &Cont
         risk: 0,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: named.endpoint,
+        traceparent: String::new(),
         accepted_at: waiting.accepted_at,
         queued_ms: u64::try_from(queued.as_millis()).unwrap_or(u64::MAX),
         run_ms: 0,

@@ -64,6 +64,8 @@ pub(super) fn event(cost: i64, hold: Option<Hold>) -> UsageEvent {
         risk: 0,
         hold,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: UnixMillis(0),
         queued_ms: 0,
         run_ms: 0,

@@ -243,6 +243,8 @@ fn varied(index: u64) -> UsageEvent {
         risk: 0,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: UnixMillis(1_763_000_000_000),
         queued_ms: 1,
         run_ms: 2,

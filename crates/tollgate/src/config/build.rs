@@ -13,6 +13,7 @@ use tollgate_queue::streams::Limits;
 use tollgate_queue::{LaneConfig, NatsConfig};
 use tollgate_settler::SettlerConfig;
 use tollgate_sink::SinkConfig;
+use tollgate_traces::{ExporterConfig, TracesConfig};
 use tollgate_usage::ClickHouseConfig;
 use tollgate_worker::{Pool, Priced, Routes, StandIns};
 
@@ -120,6 +121,25 @@ pub fn sink(config: &Config, name: &str) -> SinkConfig {
 pub fn settler(config: &Config, name: &str) -> SettlerConfig {
     let settler = &config.settler;
     SettlerConfig { lease: settler.lease.0, batch_wait: settler.batch_wait.0, ..SettlerConfig::new(name) }
+}
+
+/// How traces are exported, by a process of that name; nothing if they are not.
+pub fn traces(config: &Config, name: &str) -> Option<TracesConfig> {
+    let exporter = exporter(config)?;
+    let (lease, age_max) = (config.sink.lease.0, config.telemetry.traces.age_max.0);
+    Some(TracesConfig { name: name.to_owned(), lease, age_max, exporter })
+}
+
+/// Where traces go; nothing if they go nowhere.
+pub fn exporter(config: &Config) -> Option<ExporterConfig> {
+    let traces = &config.telemetry.traces;
+    Some(ExporterConfig {
+        endpoint: traces.endpoint.clone().filter(|endpoint| !endpoint.is_empty())?,
+        headers: traces.headers.iter().map(|(name, value)| (name.clone(), value.share())).collect(),
+        service: traces.service.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        proxy: config.worker.proxy.clone(),
+    })
 }
 
 /// The way out to the providers.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollgate_traces::Unusable;
 use tollgate_types::CacheRules;
 use tollgate_types::event::ATTEMPTS_MAX;
 
@@ -39,6 +40,7 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.sink();
     checker.cache();
     checker.alerts();
+    checker.traces();
     checker.telemetry();
     checker.providers();
     checker.models();
@@ -210,6 +212,17 @@ impl Checker<'_> {
         let address = reqwest::Url::parse(webhook.expose());
         if !address.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
             self.problem("alerts.webhook", "this is not an address such as https://hooks.example.com/tollgate");
+        }
+    }
+
+    fn traces(&mut self) {
+        let traces = &self.config.telemetry.traces;
+        self.period("telemetry.traces.age_max", traces.age_max, SECOND, 30 * 24 * 60 * MINUTE);
+        let Some(exporter) = build::exporter(self.config) else { return };
+        match exporter.check() {
+            Ok(()) => {}
+            Err(error @ Unusable::Header(_)) => self.problem("telemetry.traces.headers", error.to_string()),
+            Err(error) => self.problem("telemetry.traces.endpoint", error.to_string()),
         }
     }
 

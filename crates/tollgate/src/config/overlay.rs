@@ -114,7 +114,7 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     fn environment(&mut self, env: &Env) {
-        let texts: [(&str, &'static str, Set); 14] = [
+        let texts: [(&str, &'static str, Set); 16] = [
             ("nats.url", "NATS_URL", |c, v| c.nats.url = v),
             ("nats.user", "NATS_USER", |c, v| c.nats.user = Some(v)),
             ("nats.password", "NATS_PASSWORD", |c, v| c.nats.password = Some(Secret::new(v))),
@@ -129,6 +129,8 @@ impl Layer<'_> {
             ("clickhouse.password", "CLICKHOUSE_PASSWORD", |c, v| c.clickhouse.password = Secret::new(v)),
             ("telemetry.log", "RUST_LOG", |c, v| c.telemetry.log = v),
             ("telemetry.log", "TOLLGATE_LOG", |c, v| c.telemetry.log = v),
+            ("telemetry.traces.endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", |c, v| c.telemetry.traces.endpoint = Some(v)),
+            ("telemetry.traces.service", "OTEL_SERVICE_NAME", |c, v| c.telemetry.traces.service = v),
         ];
         for (key, variable, set) in texts {
             if let Some(value) = env.get(variable) {

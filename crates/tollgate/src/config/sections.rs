@@ -14,11 +14,13 @@ use super::values::{Period, Secret, Size};
 mod cache;
 mod checkers;
 mod teams;
+mod telemetry;
 mod upstream;
 
 pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
 pub use teams::{Budget, Organisation, Team};
+pub use telemetry::{LogFormat, Telemetry, Traces};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
 
 /// The whole file.
@@ -327,32 +329,5 @@ pub struct Http {
 impl Default for Http {
     fn default() -> Self {
         Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) }
-    }
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Logs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// Lines for people or for machines.
-    pub log_format: LogFormat,
-    /// What is logged, such as `info` or `warn,tollgate_worker=debug`.
-    pub log: String,
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Telemetry { log_format: LogFormat::Text, log: "info,async_nats=warn".into() }
     }
 }

@@ -155,6 +155,8 @@ fn mistakes_about_pools_leases_and_alerts_are_named_too() {
         ("[worker]\nlease = \"0s\"", "line 2: worker.lease: 0s is not from 1s to 10m"),
         ("[settler]\nbatch_wait = \"1m\"", "line 2: settler.batch_wait: 1m is not from 0s to 10s"),
         ("[alerts]\nwebhook = \"hooks.example.com/T0/secret\"", "line 2: alerts.webhook: this is not an address"),
+        ("[telemetry.traces]\nendpoint = \"localhost:4318\"", "telemetry.traces.endpoint: this is not an address"),
+        ("[telemetry.traces]\nendpoint = \"http://c\"\nheaders = { x-key = \"s\\n\" }", "`x-key` cannot be a header"),
     ] {
         says(text, expected);
     }

@@ -63,6 +63,8 @@ fn event(kind: EventKind, attempts: Vec<AttemptRecord>, unknown: (i64, i64)) -> 
         risk: 30,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: UnixMillis(1000),
         queued_ms: 12,
         run_ms: 840,

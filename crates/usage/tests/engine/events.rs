@@ -54,6 +54,8 @@ pub(crate) fn event(kind: EventKind, job: &str, attempts: Vec<AttemptRecord>) ->
         risk: 0,
         hold: None,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: AT,
         queued_ms: 12,
         run_ms: 400,
