@@ -12,6 +12,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-providers", Some(1)),
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
+    ("tollgate-operate", Some(2)),
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-worker", Some(2)),
@@ -27,12 +28,11 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 
 /// Who may know a package. Test dependencies are free.
 const KNOWN_BY: &[(&str, &[&str])] = &[
-    ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate", "testkit", "benches"]),
+    ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate-operate", "tollgate", "testkit", "benches"]),
     ("reqwest", &["tollgate-providers", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
     ("tiktoken-rs", &["tollgate-providers"]),
     ("backoff", &["tollgate-worker"]),
-    ("axum", &["tollgate-http", "embedded-clickhouse", "sim-provider", "benches"]),
     ("anyhow", &["tollgate", "benches"]),
     ("libloading", &["embedded-clickhouse"]),
 ];
