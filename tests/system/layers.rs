@@ -12,6 +12,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-providers", Some(1)),
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
+    ("tollgate-operate", Some(2)),
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-traces", Some(2)),
@@ -29,12 +30,15 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 
 /// Who may know a package. Test dependencies are free.
 const KNOWN_BY: &[(&str, &[&str])] = &[
-    ("async-nats", &["tollgate-queue", "tollgate-client", "tollgate-watch", "tollgate", "testkit", "benches"]),
+    (
+        "async-nats",
+        &["tollgate-queue", "tollgate-client", "tollgate-operate", "tollgate-watch", "tollgate", "testkit", "benches"],
+    ),
     ("reqwest", &["tollgate-providers", "tollgate-traces", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
     ("tiktoken-rs", &["tollgate-providers"]),
     ("backoff", &["tollgate-worker"]),
-    ("axum", &["tollgate-http", "embedded-clickhouse", "sim-provider", "benches"]),
+    ("axum", &["tollgate-http", "tollgate-dashboard", "embedded-clickhouse", "sim-provider", "benches"]),
     ("opentelemetry-proto", &["tollgate-traces"]),
     ("anyhow", &["tollgate", "benches"]),
     ("libloading", &["embedded-clickhouse"]),

@@ -1,10 +1,8 @@
 //! The ways to NATS and ClickHouse that all commands share.
 
-use async_nats::jetstream;
-use tollgate_policy::budget::check_budgets;
+pub use tollgate_operate::connect::{CHECKS, backlog, directory, jetstream, server_clock};
+use tollgate_queue::Connection;
 use tollgate_queue::connect::{ConnectFailure, redacted};
-use tollgate_queue::directory::{Checks, DirectoryError};
-use tollgate_queue::{Backlog, Connection, Directory, LaneConfig, Lanes, ServerClock};
 use tollgate_usage::{Fault, Store, StoreError};
 
 use crate::config::{Config, build};
@@ -45,47 +43,6 @@ fn nats_failure(config: &Config, error: &ConnectFailure) -> Failure {
             Failure::new(Code::Nats, format!("cannot reach NATS at {url}")).because(source).try_this(remedy)
         }
     }
-}
-
-/// JetStream over a connection.
-pub fn jetstream(connection: &Connection) -> jetstream::Context {
-    jetstream::new(connection.client.clone())
-}
-
-/// The live configuration.
-///
-/// # Errors
-/// Why it could not be read.
-pub async fn directory(context: &jetstream::Context) -> Result<Directory, DirectoryError> {
-    Directory::open(context, CHECKS).await
-}
-
-/// What the live configuration is judged by.
-pub const CHECKS: Checks = Checks {
-    budgets: |budgets| check_budgets(budgets).map_err(|error| error.to_string()),
-    guardrails: |policy| tollgate_guard::check(policy).map_err(|error| error.to_string()),
-};
-
-/// The server's clock: people's clocks differ, windows and raises follow that one.
-///
-/// # Errors
-/// A failure with [`Code::Nats`].
-pub async fn server_clock(connection: &Connection) -> Result<ServerClock, Failure> {
-    Ok(backlog(connection).await?.0)
-}
-
-/// The server's clock, and which lanes have jobs.
-///
-/// # Errors
-/// A failure with [`Code::Nats`].
-pub async fn backlog(connection: &Connection) -> Result<(ServerClock, Backlog), Failure> {
-    let clock = ServerClock::new();
-    let unread = |error| {
-        Failure::new(Code::Nats, "the jobs stream cannot be read").because(&error).try_this("run `tollgate init`")
-    };
-    let lanes = Lanes::open(&connection.client, LaneConfig::default(), clock.clone()).await.map_err(unread)?;
-    let backlog = lanes.backlog().await.map_err(unread)?;
-    Ok((clock, backlog))
 }
 
 /// Prepares the way to ClickHouse; nothing is sent yet.

@@ -6,7 +6,6 @@
 //!
 //! Deliberately absent: anything about jobs. That is `worker`, and below it `policy`, `queue` and `providers`.
 
-pub mod accounts;
 mod alerts;
 pub mod books;
 pub mod cli;
@@ -14,15 +13,14 @@ pub mod commands;
 pub mod config;
 pub mod connect;
 pub mod env;
-pub mod exit;
 pub mod keys;
 pub mod live;
 pub mod output;
 pub mod serve;
 pub mod signals;
 pub mod stack;
-pub mod stream;
 pub mod supervisor;
 pub mod telemetry;
-pub mod waiting;
 pub mod webhook;
+
+pub use tollgate_operate::{accounts, exit, stream, waiting};

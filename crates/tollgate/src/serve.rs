@@ -451,7 +451,11 @@ async fn keep_time(client: &async_nats::Client, clock: &ServerClock) {
 fn unasked(ended: Ended) -> Failure {
     let error = ended.outcome.err().unwrap_or_else(|| anyhow::anyhow!("the task `{}` ended", ended.name));
     tracing::error!(error = format!("{error:#}"), "stopping, because a part failed");
-    error.into()
+    let failure = Failure::new(Code::Failed, error.to_string());
+    match error.chain().nth(1) {
+        Some(cause) => failure.because(cause),
+        None => failure,
+    }
 }
 
 fn not_there<E: std::error::Error + 'static>(error: E) -> Failure {

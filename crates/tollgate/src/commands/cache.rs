@@ -14,7 +14,7 @@ use crate::config::values::Period;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
 use crate::live::diff::Change;
-use crate::live::{By, Operator};
+use crate::live::{self, By};
 use crate::output;
 
 /// The flags.
@@ -182,7 +182,7 @@ struct Purged {
 /// Notes it, forgets what NATS holds, and tells the workers. Killed in between, the workers' memory ends with each
 /// answer's own time; the command can be repeated.
 async fn purge(which: &Which, model: Option<&str>, by: &By, cx: &Cx) -> Outcome {
-    let (operator, _) = Operator::open(cx, by, "tollgate cache").await?;
+    let (operator, _) = live::open(cx, by, "tollgate cache").await?;
     let team = which.team.as_ref().map(Team::to_string);
     let whose = team.as_ref().map_or_else(|| "all teams".to_owned(), |team| format!("team {team}"));
     let what = model.map_or_else(|| whose.clone(), |model| format!("{whose}, model {model}"));

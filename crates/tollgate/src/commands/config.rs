@@ -3,7 +3,7 @@
 use super::{Cx, apply};
 use crate::config::{SAMPLE, build, load, show};
 use crate::exit::{Code, Failure, Outcome};
-use crate::live::{By, Operator};
+use crate::live::{self, By};
 use crate::output;
 
 /// The flags.
@@ -51,7 +51,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         }
         Command::Apply { dry_run, by } => {
             crate::telemetry::init_quiet(&cx.env);
-            let (operator, loaded) = Operator::open(cx, by, "tollgate config apply").await?;
+            let (operator, loaded) = live::open(cx, by, "tollgate config apply").await?;
             let steps = match dry_run {
                 true => apply::would_apply(Some(&operator.directory), &loaded.config).await?,
                 false => apply::apply(&operator, &loaded.config, "config apply").await?,

@@ -17,7 +17,7 @@ use crate::books;
 use crate::config::values::Period;
 use crate::exit::{Code, Failure, Outcome};
 use crate::live::diff::Change;
-use crate::live::{By, Operator};
+use crate::live::{self, By};
 use crate::output;
 
 /// The flags.
@@ -60,7 +60,7 @@ struct Meant {
 /// What cannot be reached, or that a job cannot be ended first.
 pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     crate::telemetry::init_quiet(&cx.env);
-    let (operator, _) = Operator::open(cx, &args.by, NAME).await?;
+    let (operator, _) = live::open(cx, &args.by, NAME).await?;
     let unread = |error| Failure::new(Code::Nats, "the broker's state cannot be read").because(&error);
     let state = State::open(&operator.context).await.map_err(unread)?;
     let log = CommitLog::open(&operator.context).await.map_err(books::unread)?;

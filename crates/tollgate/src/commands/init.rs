@@ -10,7 +10,7 @@ use super::apply::{self, Step};
 use crate::config::{Config, build};
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
-use crate::live::{By, Operator};
+use crate::live::{self, By};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     steps.extend(if args.dry_run {
         apply::would_apply(connect::directory(&context).await.ok().as_ref(), config).await?
     } else {
-        apply::apply(&Operator::connect(config, cx, &args.by, NAME).await?, config, "init").await?
+        apply::apply(&live::connected(config, cx, &args.by, NAME).await?, config, "init").await?
     });
     apply::print(&steps, cx)?;
     Ok(Code::Ok)

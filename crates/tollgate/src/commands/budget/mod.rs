@@ -1,18 +1,17 @@
 //! `budget`: where every budget stands, what is told to whom, and how that is changed.
 
-mod change;
 mod history;
 mod raise;
 mod set;
 mod show;
 
 use serde::Serialize;
-use tollgate_types::{Budget, Scope, Target, Team};
+use tollgate_types::{Budget, Scope, Team};
 
 use super::Cx;
 use crate::accounts::{self, Line, owned};
 use crate::exit::{Code, Failure, Outcome};
-use crate::live::{By, Operator};
+use crate::live::{self, By, Operator};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -64,7 +63,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         Command::Raise(args) => args.by.clone(),
         Command::List { .. } | Command::Show { .. } | Command::History { .. } => By::default(),
     };
-    let (operator, loaded) = Operator::open(cx, &by, "tollgate budget").await?;
+    let (operator, loaded) = live::open(cx, &by, "tollgate budget").await?;
     match &args.command {
         Command::List { team } => list(team.as_ref(), &operator, cx).await,
         Command::Show { scope } => show::run(scope, &operator, cx).await,
@@ -106,45 +105,5 @@ impl Done {
             .chain(self.changes.iter().map(|change| format!("  {change}")))
             .collect::<Vec<_>>()
             .join("\n")
-    }
-}
-
-/// Finds a budget by its window: its name, or its whole name with the zone, such as `day@Europe/Berlin`.
-///
-/// # Errors
-/// Several have that window.
-fn find(budgets: &[Budget], on: &Target, window: &str, zone: Option<&str>) -> Result<Option<usize>, Failure> {
-    let matches = |budget: &Budget| {
-        let by_name = budget.window == window && zone.is_none_or(|zone| budget.time_zone == zone);
-        budget.on == *on && (by_name || budget.window_id() == window)
-    };
-    let found: Vec<usize> = (0..budgets.len()).filter(|&at| matches(&budgets[at])).collect();
-    match found[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one)),
-        _ => {
-            let names: Vec<String> = found.iter().map(|&at| budgets[at].window_id()).collect();
-            let failure = Failure::new(Code::Usage, format!("several budgets have the window {window}"));
-            Err(failure.try_this(format!("name one of them with --window: {}", names.join(", "))))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_found_by_its_window_and_zone() {
-        let json = r#"[{"window":"day","cap_usd":1,"time_zone":"Europe/Berlin"},{"window":"month","cap_usd":1},
-            {"window":"month","cap_usd":1,"time_zone":"Europe/Berlin"},{"on":"user:*","window":"day","cap_usd":1}]"#;
-        let budgets: Vec<Budget> = serde_json::from_str(json).expect("budgets");
-        let found = |window: &str, zone| find(&budgets, &Target::Owner, window, zone);
-        assert_eq!(found("day", None).expect("one"), Some(0));
-        assert_eq!(found("day@Europe/Berlin", None).expect("one"), Some(0));
-        assert_eq!(found("month", Some("UTC")).expect("one"), Some(1));
-        assert_eq!(found("day", Some("UTC")).expect("none"), None);
-        let both = found("month", None).expect_err("two");
-        assert_eq!(both.remedy(), Some("name one of them with --window: month, month@Europe/Berlin"));
     }
 }

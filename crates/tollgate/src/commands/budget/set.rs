@@ -1,10 +1,11 @@
 //! `budget set`: one budget, made, changed or removed.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use tollgate_operate::budgets::{self, find};
 use tollgate_types::budget::Then;
 use tollgate_types::{Budget, Scope, Target, Usd, WhenSpent};
 
-use super::{Done, change, find};
+use super::Done;
 use crate::accounts::owner_of;
 use crate::commands::Cx;
 use crate::config::Config;
@@ -99,7 +100,7 @@ pub(super) async fn run(args: &Args, operator: &Operator, config: &Config, cx: &
     served(args.downgrade_to.as_deref(), config)?;
     let (team, on) = owner_of(&args.scope);
     let edit = |budgets: &mut Vec<Budget>| args.edit(budgets, &on);
-    let done = change::budgets(operator, team.as_ref(), "budget set", edit).await?;
+    let done = budgets::change(operator, team.as_ref(), "budget set", edit).await?;
     let budget = |budgets: &[Budget]| {
         find(budgets, &on, &args.window, args.zone.as_deref()).map(|at| at.map(|at| budgets[at].clone()))
     };

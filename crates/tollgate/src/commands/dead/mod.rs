@@ -2,19 +2,17 @@
 
 mod replay;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Info, Stream};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use tollgate_types::{JobId, UnixMillis, headers, subjects};
+use tollgate_operate::dead::{Letter, all, opened, unread};
+use tollgate_types::{JobId, headers};
 
 use super::Cx;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
-use crate::stream::{self, Part, Read};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -65,7 +63,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
             let mut letters = all(&stream).await?;
             letters.retain(|letter| wanted(team, &letter.team) && wanted(reason, &letter.reason));
             let header = ["seq", "at", "class", "team", "job", "reason", "bytes"];
-            cx.output.records(&letters, &header, Letter::row)?;
+            cx.output.records(&letters, &header, row)?;
             Ok(Code::Ok)
         }
         Command::Show { which, body } => show(&stream, which, *body, cx).await,
@@ -73,55 +71,9 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     }
 }
 
-async fn opened(context: &Context) -> Result<Stream<Info>, Failure> {
-    let stream = context.get_stream(subjects::DEAD_STREAM).await;
-    stream.map_err(|error| unread(&error).try_this("run `tollgate init`"))
-}
-
-fn unread(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(Code::Nats, "the dead letters cannot be read").because(error)
-}
-
-/// A dead letter without its payload.
-#[derive(Clone, Debug, Serialize)]
-struct Letter {
-    seq: u64,
-    at: String,
-    class: String,
-    team: String,
-    job: String,
-    reason: String,
-    bytes: usize,
-}
-
-impl Letter {
-    fn new(seq: u64, at: UnixMillis, subject: &str, headers: &HeaderMap, bytes: usize) -> Self {
-        let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
-        let lane = subject.strip_prefix("tollgate.dead.").and_then(|lane| lane.split_once('.')).unwrap_or_default();
-        Letter {
-            seq,
-            at: at.to_rfc3339(),
-            class: lane.0.to_owned(),
-            team: lane.1.to_owned(),
-            job: text(headers::DEAD_JOB),
-            reason: text(headers::DEAD_REASON),
-            bytes,
-        }
-    }
-
-    fn row(&self) -> Vec<String> {
-        let Letter { seq, at, class, team, job, reason, bytes } = self;
-        vec![seq.to_string(), at.clone(), class.clone(), team.clone(), job.clone(), reason.clone(), bytes.to_string()]
-    }
-}
-
-/// Every dead letter. Only headers travel.
-async fn all(stream: &Stream<Info>) -> Result<Vec<Letter>, Failure> {
-    let mut letters = Vec::new();
-    let mut take =
-        |read: &Read<'_>| letters.push(Letter::new(read.seq, read.at, read.subject, read.headers, read.bytes));
-    stream::each(stream, subjects::DEAD, Part::Headers, &mut take).await.map_err(|error| unread(&error))?;
-    Ok(letters)
+fn row(letter: &Letter) -> Vec<String> {
+    let Letter { seq, at, class, team, job, reason, bytes } = letter;
+    vec![seq.to_string(), at.clone(), class.clone(), team.clone(), job.clone(), reason.clone(), bytes.to_string()]
 }
 
 /// A dead letter with all that came with it.
@@ -192,18 +144,4 @@ fn in_words(shown: &Shown) -> String {
         lines.extend([String::new(), body.clone()]);
     }
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_is_read_from_its_subject_and_headers() {
-        let mut map = HeaderMap::new();
-        map.insert(headers::DEAD_JOB, "search:1");
-        map.insert(headers::DEAD_REASON, "poison");
-        let letter = Letter::new(7, UnixMillis(0), "tollgate.dead.batch.search", &map, 12);
-        assert_eq!(letter.row(), ["7", "1970-01-01T00:00:00Z", "batch", "search", "search:1", "poison", "12"]);
-    }
 }

@@ -5,6 +5,7 @@ mod list;
 use std::str::FromStr;
 
 use serde::Serialize;
+use tollgate_operate::lanes::in_words;
 use tollgate_queue::directory::{Pause, Paused};
 use tollgate_types::{Class, Team};
 
@@ -12,7 +13,7 @@ use super::Cx;
 use crate::config::Config;
 use crate::config::check::Served;
 use crate::exit::{Code, Failure, Outcome};
-use crate::live::{By, Operator};
+use crate::live::{self, By, Operator};
 use crate::output;
 
 /// The flags.
@@ -104,7 +105,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         Command::List { .. } => By::default(),
         Command::Pause { by, .. } | Command::Resume { by, .. } => by.clone(),
     };
-    let (operator, loaded) = Operator::open(cx, &by, "tollgate queue").await?;
+    let (operator, loaded) = live::open(cx, &by, "tollgate queue").await?;
     match &args.command {
         Command::List { team } => list::run(team.as_ref(), &operator, &loaded.config, cx).await,
         Command::Pause { which, .. } => pause(which, &operator, &loaded.config, cx).await,
@@ -127,12 +128,6 @@ impl Done {
         let before = self.before.as_ref().map(|pause| format!("; it was {}", in_words(pause))).unwrap_or_default();
         format!("{}: {}{before}", self.what, self.change)
     }
-}
-
-/// Who paused something, since when and why.
-fn in_words(pause: &Pause) -> String {
-    let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
-    format!("paused by {} since {}{reason}", pause.author, pause.at.to_rfc3339())
 }
 
 async fn pause(which: &Which, operator: &Operator, config: &Config, cx: &Cx) -> Outcome {

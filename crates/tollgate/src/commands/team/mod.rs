@@ -9,7 +9,7 @@ use tollgate_types::Team;
 
 use super::Cx;
 use crate::exit::{Code, Failure, Outcome};
-use crate::live::{By, Operator};
+use crate::live::{self, By};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         Command::Remove(args) => args.by.clone(),
         Command::List | Command::Show { .. } => By::default(),
     };
-    let (operator, _) = Operator::open(cx, &by, "tollgate team").await?;
+    let (operator, _) = live::open(cx, &by, "tollgate team").await?;
     match &args.command {
         Command::Add(args) => add::run(args, &operator, cx).await,
         Command::List => show::list(&operator.directory, cx),

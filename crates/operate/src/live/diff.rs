@@ -8,7 +8,7 @@ use tollgate_types::budget::Then;
 use tollgate_types::guardrails::{Action, Policy};
 use tollgate_types::{Budget, CacheRules, Class, Limits, Raise, Scope, Target, Team, WhenSpent};
 
-use crate::config::values::Period;
+use crate::Period;
 
 /// One thing that is different.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

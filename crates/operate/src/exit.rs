@@ -91,14 +91,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Anything unexpected is a plain failure.
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-        Failure { why: causes, ..Failure::new(Code::Failed, error.to_string()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

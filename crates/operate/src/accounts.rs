@@ -11,7 +11,6 @@ use tollgate_queue::bucket::{Bucket, BucketError};
 use tollgate_types::{Budget, NanoUsd, Scope, Target, Team, UnixMillis, Usd, WhenSpent, subjects};
 
 use crate::live::diff::scope_of;
-use crate::output;
 
 /// The beginning of the keys of account records.
 const ACCOUNT: &str = "account.";
@@ -26,7 +25,7 @@ pub async fn read(context: &Context) -> Result<BTreeMap<Scope, Account>, BucketE
     for version in bucket.read_all(ACCOUNT).await? {
         match serde_json::from_slice::<Account>(&version.value) {
             Ok(account) => drop(accounts.insert(account.scope().clone(), account)),
-            Err(error) => output::say(format_args!("warning: {} is not read: {error}", version.key)),
+            Err(error) => tracing::warn!(key = version.key, %error, "an account is not read"),
         }
     }
     Ok(accounts)
