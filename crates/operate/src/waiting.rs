@@ -6,7 +6,7 @@ use async_nats::jetstream::Context;
 use async_nats::{Client, StatusCode};
 use futures_util::TryStreamExt as _;
 use tollgate_queue::Connection;
-use tollgate_types::{Gate, LaneKey, Team, subjects};
+use tollgate_types::{Gate, LaneKey, Team, UnixMillis, subjects};
 
 use crate::connect;
 use crate::exit::{Code, Failure};
@@ -81,6 +81,52 @@ async fn parked(context: &Context) -> Result<(BTreeMap<(Gate, LaneKey), u64>, u6
         }
     }
     Ok((counts, stream.cached_info().state.messages))
+}
+
+/// What a lane's consumer says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Jobs that workers hold.
+    pub in_flight: u64,
+    /// Deliveries since the consumer was made; a job that came twice counts twice.
+    pub delivered: u64,
+}
+
+/// What runs, by lane. Lanes without a consumer have never been served, or not for long.
+///
+/// # Errors
+/// The stream cannot be read.
+pub async fn running(context: &Context) -> Result<BTreeMap<LaneKey, Running>, Failure> {
+    let unread = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new(Code::Nats, "the lanes cannot be read").because(error).try_this("run `tollgate init`")
+    };
+    let stream = context.get_stream(subjects::JOBS_STREAM).await.map_err(|error| unread(&error))?;
+    let mut running: BTreeMap<LaneKey, Running> = BTreeMap::new();
+    let mut consumers = stream.consumers();
+    while let Some(consumer) = consumers.try_next().await.map_err(|error| unread(&error))? {
+        let Some(lane) = subjects::parse_jobs(&consumer.config.filter_subject) else { continue };
+        let of_lane = running.entry(lane).or_default();
+        of_lane.in_flight += consumer.num_ack_pending as u64;
+        of_lane.delivered += consumer.delivered.consumer_sequence;
+    }
+    Ok(running)
+}
+
+/// When the oldest job of a lane was accepted, of those in the lane itself; `None` if there is none.
+///
+/// # Errors
+/// The server did not answer, or not understandably.
+pub async fn oldest(client: &Client, lane: &LaneKey) -> Result<Option<UnixMillis>, Failure> {
+    let question = serde_json::json!({ "seq": 1, "next_by_subj": subjects::jobs(lane) });
+    let subject = format!("$JS.API.DIRECT.GET.{}", subjects::JOBS_STREAM);
+    let failed = || Failure::new(Code::Nats, "the oldest job of a lane cannot be found");
+    let answer = client.request(subject, question.to_string().into()).await;
+    let answer = answer.map_err(|error| failed().because(&error).try_this("run `tollgate init`"))?;
+    if answer.status == Some(StatusCode::NOT_FOUND) {
+        return Ok(None);
+    }
+    let at = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Time-Stamp")).map(|at| at.as_str());
+    at.and_then(UnixMillis::from_rfc3339).map(Some).ok_or_else(failed)
 }
 
 /// How many jobs of a team are parked, behind whatever gate, or wait for their time: the server counts what stands behind
