@@ -17,10 +17,11 @@ use tollgate_queue::control::{self, Forgotten as Told};
 use tollgate_queue::service::{self, Cancelling};
 use tollgate_queue::state::State;
 use tollgate_queue::texts::{Removed, Texts, TextsFailure, Wanted};
-use tollgate_queue::tombs::{Entombed, Passed, Removal, Tombs};
+use tollgate_queue::tombs::{Removal, Tombs};
 use tollgate_queue::{ApiError, Connection, CrashPlan, ServerClock};
 use tollgate_types::{ErrorCode, JobId};
 
+use crate::entomb::{Entomb, EntombError, Entombed};
 use crate::passed::{PassedError, passed};
 use crate::request::{Request, Whom};
 
@@ -101,6 +102,9 @@ pub enum ForgetError {
     /// The server did not do it.
     #[error("the server did not do it")]
     Api(#[from] ApiError),
+    /// A result could not be entombed.
+    #[error(transparent)]
+    Entomb(#[from] EntombError),
 }
 
 /// How often a job may end and come again between two looks.
@@ -164,8 +168,15 @@ impl Forget {
         }
         // Afterwards: the ends are among what must be read first.
         let passed = passed(&self.state, &log).await?;
+        let entomb = Entomb::new(&self.tombs, &self.state, &log, passed);
         for job in wanted.keys() {
-            self.entomb(team, job, &passed, &mut done).await?;
+            match entomb.job(team, job, ErrorCode::Forgotten).await? {
+                Entombed::Now => done.results += 1,
+                Entombed::Before => done.before += 1,
+                Entombed::NotPassed => done.pending += 1,
+                // The stream's own limits were quicker.
+                Entombed::NoResult => {}
+            }
         }
         done.removed = Texts::open(&self.connection, "forget").await?.remove(team, &wanted).await?;
         self.tell(team, wanted.into_keys()).await;
@@ -190,17 +201,6 @@ impl Forget {
             }
         }
         Err(ForgetError::Cancel { job: job.clone(), source: ApiError::Unknown })
-    }
-
-    async fn entomb(&self, team: &str, job: &JobId, passed: &Passed, done: &mut Forgotten) -> Result<(), ForgetError> {
-        match self.tombs.entomb(team, job, ErrorCode::Forgotten, passed).await? {
-            Entombed::Now => done.results += 1,
-            Entombed::Before => done.before += 1,
-            Entombed::NotPassed => done.pending += 1,
-            // The stream's own limits were quicker.
-            Entombed::NoResult => {}
-        }
-        Ok(())
     }
 
     /// Best effort: what a worker keeps in its own memory has a short life of its own.

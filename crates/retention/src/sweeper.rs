@@ -13,6 +13,7 @@ use tollgate_queue::state::State;
 use tollgate_queue::tombs::{Removal, Tombs};
 use tollgate_queue::{Connection, CrashPlan, Directory, ServerClock};
 
+use crate::entomb::Entomb;
 use crate::forget::{Forget, ForgetError};
 use crate::passed::passed;
 use crate::request::{AGAIN, Request};
@@ -144,7 +145,8 @@ impl Sweeper {
             self.looked = Some(Instant::now());
         }
         let passed = passed(&self.state, &self.log).await?;
-        Ok(sweep.round(&self.tombs, &self.directory, &passed, self.clock.now()).await?)
+        let entomb = Entomb::new(&self.tombs, &self.state, &self.log, passed);
+        Ok(sweep.round((&self.tombs, &entomb), &self.directory, &passed, self.clock.now()).await?)
     }
 
     /// Looks after every request that is due.

@@ -132,7 +132,8 @@ fn failed(error: &ForgetError) -> Failure {
         | ForgetError::Log(_)
         | ForgetError::Backlog(_)
         | ForgetError::Cancel { .. }
-        | ForgetError::Api(_) => failure.try_this("run it again; what was done stays done"),
+        | ForgetError::Api(_)
+        | ForgetError::Entomb(_) => failure.try_this("run it again; what was done stays done"),
     }
 }
 
