@@ -20,5 +20,5 @@ mod sweeper;
 pub use entomb::{Entomb, EntombError, Entombed};
 pub use forget::{Forget, ForgetError, Forgotten};
 pub use passed::{Passed, PassedError, passed};
-pub use request::{Request, Whom};
+pub use request::{Kept, Request, Whom};
 pub use sweeper::{Sweeper, SweeperConfig};
