@@ -1,15 +1,18 @@
 //! Forgetting jobs, wherever they are.
 
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
-use testkit::{World, eventually};
+use testkit::{Flow, Proxy, World, eventually};
+use tollgate_queue::Answers;
+use tollgate_queue::answers::Purge;
 use tollgate_queue::directory::{Pause, Paused};
 use tollgate_queue::service::{self, Cancelling};
-use tollgate_queue::texts::{self, Texts};
+use tollgate_queue::texts;
 use tollgate_retention::{ForgetError, Kept, Request, Whom};
-use tollgate_types::{Class, ErrorCode, JobId, Status, UnixMillis, subjects};
+use tollgate_types::{Class, ErrorCode, JobId, Status, Tombstone, UnixMillis, headers, subjects};
 
 use crate::bench::{Bench, CANARY, LIMIT, of_user, quick};
 
@@ -469,29 +472,40 @@ async fn a_sweeper_that_finishes_requests_for_long_stays_in_office() {
     }
 }
 
-/// Each is forgotten as soon as its result is published, while its worker is about to keep the answer.
+/// Each is forgotten in the moment in which its result is published, by the two steps of it that matter here: the tombstone,
+/// and the removal of what is kept. Its worker hears late that the result is published, so he keeps the answer afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_kept_while_its_job_is_forgotten_does_not_stay() {
-    const JOBS: usize = 60;
+    const JOBS: usize = 5;
     let bench = Bench::start().await;
-    let worker = bench.worker().await;
+    let cable = Proxy::start(bench.world.nats.port()).await;
+    let worker = bench.world.worker_over(bench.world.broker_at(cable.url(), "w1").await, "w1", |_| {}).await;
+    cable.to_client(Flow::Late(Duration::from_millis(50)));
     let onlooker = bench.world.broker("onlooker").await;
     let mut results = onlooker.client.subscribe("tollgate.results.search.*").await.expect("subscribed");
     onlooker.client.flush().await.expect("the server knows of it");
-    let (tombs, mut texts) = (bench.tombs().await, Texts::open(&onlooker, "race").await.expect("it opens"));
+    let context = async_nats::jetstream::new(onlooker.client.clone());
+    let (answers, log, tombs) = (Answers::new(&onlooker.client), bench.log().await, bench.tombs().await);
     for n in 0..JOBS {
+        let sequence = log.bounds().await.expect("bounds").last + 1;
         let line = World::line(&format!("{CANARY} {n}"), Some("tokens=10"), json!({ "cache": "use" }));
-        let id = bench.submit(line, None).await;
-        results.next().await.expect("its result is published");
-        let lying = eventually("it is stored", LIMIT, || async { tombs.find("search", &id).await.expect("an answer") });
-        let lying = lying.await;
-        assert!(tombs.raise(&lying, ErrorCode::Forgotten, false).await.expect("an answer"));
-        let wanted = texts::Wanted::from([(id, lying.digest)]);
-        // Some are kept by now, and some are not yet.
-        texts.remove("search", &wanted).await.expect("they are removed");
-        tombs.bury(lying.sequence).await.expect("it is removed");
+        bench.submit(line, None).await;
+        let result = results.next().await.expect("its result is published");
+        let said = result.headers.expect("a result has headers");
+        let mut sent = async_nats::HeaderMap::new();
+        for name in [headers::USAGE, headers::DIGEST] {
+            sent.insert(name, said.get(name).expect("a result says it").as_str());
+        }
+        sent.insert(headers::TOMBSTONE, Tombstone::new(sequence, UnixMillis(0), false).to_header());
+        let purge = Purge { team: Some("search".to_owned()), ..Purge::default() };
+        let sent = context.publish_with_headers(result.subject, sent, "{}".into()).await.expect("it is sent");
+        let (stored, purged) = tokio::join!(sent.into_future(), answers.purge(&purge));
+        assert_eq!(stored.expect("it is stored").sequence, sequence + 1);
+        purged.expect("what is kept is removed");
         results.next().await.expect("its tombstone was published");
+        tombs.bury(sequence).await.expect("the result is removed");
     }
     worker.drained().await;
     assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert_eq!(answers.contents().await.expect("counted").answers, 0);
 }
