@@ -7,11 +7,13 @@
 //! Deliberately absent: NATS, and the loop that moves the log into the tables. That is the `sink`.
 
 mod books;
+mod cluster;
 mod error;
 pub mod questions;
 mod range;
 mod recent;
 pub mod reconcile;
+mod rollups;
 mod row;
 mod rows;
 mod samples;
@@ -24,8 +26,9 @@ pub use error::{Fault, StoreError};
 
 pub use range::HourRange;
 pub use recent::RecentCalls;
+pub use rollups::{Rebuilt, RollupDifference};
 pub use row::{CacheColumn, Kind, OutcomeColumn, Record, Row, SourceColumn, StatusColumn};
 pub use rows::{ROWS_PER_EVENT_MAX, Stamp, rows};
 pub use samples::{BudgetSample, LaneSample, RepricedCost};
-pub use schema::{Schema, SchemaError};
+pub use schema::{Schema, SchemaError, script};
 pub use store::{ClickHouseConfig, ConfigError, Store, Timeouts};

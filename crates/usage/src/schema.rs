@@ -4,11 +4,12 @@ use clickhouse::Row;
 use serde::Deserialize;
 use tollgate_types::Digest;
 
+use crate::cluster::on_cluster;
 use crate::error::StoreError;
 use crate::store::Store;
 
 /// What stands for the database's name in the files.
-const PLACEHOLDER: &str = "{{database}}";
+pub(crate) const PLACEHOLDER: &str = "{{database}}";
 
 struct Migration {
     version: u32,
@@ -85,8 +86,9 @@ impl Schema {
     /// [`SchemaError::Newer`] and [`SchemaError::Changed`] before anything is touched; [`SchemaError::Statement`].
     pub async fn apply(store: &Store) -> Result<usize, SchemaError> {
         let at = |version: u32| move |source: StoreError| SchemaError::Statement { version, source };
-        store.execute(&format!("CREATE DATABASE IF NOT EXISTS {}", store.database())).await.map_err(at(0))?;
-        store.execute(&named(HISTORY, store)).await.map_err(at(0))?;
+        for statement in ["CREATE DATABASE IF NOT EXISTS {{database}}", HISTORY] {
+            store.execute(&named(statement, store)).await.map_err(at(0))?;
+        }
         let sql = "SELECT version, min(checksum) AS checksum FROM schema_migrations GROUP BY version ORDER BY version";
         let applied: Vec<Applied> = store.fetch(sql, &[]).await.map_err(at(0))?;
         let missing = missing(&applied)?;
@@ -127,8 +129,42 @@ fn checksum(migration: &Migration) -> String {
     Digest::of(&[migration.sql.as_bytes()]).short()
 }
 
+/// The statement for this database, and for its cluster if it is replicated.
 fn named(sql: &str, store: &Store) -> String {
-    sql.replace(PLACEHOLDER, store.database())
+    let sql = sql.replace(PLACEHOLDER, store.database());
+    match store.cluster() {
+        None => sql,
+        Some(cluster) => on_cluster(&sql, cluster),
+    }
+}
+
+/// Every statement that makes an empty server a database of this version, in order: as they are sent, for whoever applies
+/// them by hand.
+pub fn script(database: &str, cluster: Option<&str>) -> Vec<String> {
+    let files = MIGRATIONS.iter().flat_map(|migration| statements(migration.sql));
+    let all = ["CREATE DATABASE IF NOT EXISTS {{database}}".to_owned(), HISTORY.to_owned()].into_iter().chain(files);
+    let named = all.map(|sql| sql.replace(PLACEHOLDER, database));
+    named.map(|sql| cluster.map_or_else(|| sql.clone(), |cluster| on_cluster(&sql, cluster))).collect()
+}
+
+/// The statement by which a rollup is summed up, as the last file that made or changed its view has it.
+pub(crate) fn sum_of(rollup: &str) -> String {
+    let makes =
+        format!("CREATE MATERIALIZED VIEW IF NOT EXISTS {PLACEHOLDER}.{rollup}_mv TO {PLACEHOLDER}.{rollup} AS\n");
+    let changes = format!("ALTER TABLE {PLACEHOLDER}.{rollup}_mv MODIFY QUERY\n");
+    let sum = |statement: &String| {
+        statement.strip_prefix(&makes).or_else(|| statement.strip_prefix(&changes)).map(str::to_owned)
+    };
+    let all = MIGRATIONS.iter().flat_map(|migration| statements(migration.sql));
+    all.filter_map(|statement| sum(&statement)).next_back().expect("a test holds the rollups against the files")
+}
+
+/// The names of the views that sum up rollups.
+#[cfg(test)]
+pub(crate) fn summing_views() -> std::collections::BTreeSet<String> {
+    let begin = format!("CREATE MATERIALIZED VIEW IF NOT EXISTS {PLACEHOLDER}.");
+    let all = MIGRATIONS.iter().flat_map(|migration| statements(migration.sql));
+    all.filter_map(|s| s.strip_prefix(&begin).and_then(|rest| rest.split(' ').next().map(str::to_owned))).collect()
 }
 
 /// The statements of a file: each ends with `;` at the end of a line. Lines that are comments go.

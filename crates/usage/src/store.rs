@@ -24,6 +24,9 @@ pub struct ClickHouseConfig {
     pub password: SecretString,
     /// A PEM file of the authority that signed the server's certificate, trusted beside those of the system.
     pub tls_ca: Option<PathBuf>,
+    /// The cluster, of one shard, whose servers replicate our tables; they need the macros `shard` and `replica`. `None` for
+    /// a single server.
+    pub cluster: Option<String>,
     /// How long we wait.
     pub timeouts: Timeouts,
 }
@@ -37,6 +40,7 @@ impl ClickHouseConfig {
             user: "default".to_owned(),
             password: SecretString::from(String::new()),
             tls_ca: None,
+            cluster: None,
             timeouts: Timeouts::default(),
         }
     }
@@ -68,6 +72,9 @@ pub enum ConfigError {
     /// The database's name would have to be quoted.
     #[error("'{0}' is not a database name of letters, digits and _")]
     Database(String),
+    /// The cluster's name would have to be quoted.
+    #[error("'{0}' is not a cluster name of letters, digits, _ and -")]
+    Cluster(String),
     /// The file of `tls_ca` cannot be used.
     #[error("cannot use the authority in {path}: {why}")]
     Authority {
@@ -85,6 +92,7 @@ pub struct Store {
     /// Without a default database, because that may not exist yet.
     bootstrap: Client,
     database: String,
+    cluster: Option<String>,
     timeouts: Timeouts,
 }
 
@@ -108,6 +116,9 @@ impl Store {
         if !plain || !config.database.starts_with(letter) {
             return Err(ConfigError::Database(config.database));
         }
+        if let Some(cluster) = config.cluster.as_ref().filter(|name| !is_cluster_name(name)) {
+            return Err(ConfigError::Cluster(cluster.clone()));
+        }
         let client = tls::client(config.tls_ca.as_deref()).map_err(|error| ConfigError::Authority {
             path: config.tls_ca.clone().unwrap_or_default(),
             why: error.to_string(),
@@ -117,12 +128,17 @@ impl Store {
             bootstrap = bootstrap.with_password(config.password.expose_secret());
         }
         let client = bootstrap.clone().with_database(&config.database);
-        Ok(Store { client, bootstrap, database: config.database, timeouts: config.timeouts })
+        Ok(Store { client, bootstrap, database: config.database, cluster: config.cluster, timeouts: config.timeouts })
     }
 
     /// The database that holds our tables.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// The cluster whose servers replicate our tables.
+    pub(crate) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 
     /// Asks for a sign of life, as our user. Cancel safe.
@@ -247,6 +263,10 @@ pub(crate) enum Bound<'a> {
     Text(&'a str),
 }
 
+fn is_cluster_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
 async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, clickhouse::error::Error>>,
@@ -271,6 +291,10 @@ mod tests {
         assert_eq!(with("localhost:8123", "tollgate"), Err(ConfigError::Url("localhost:8123".into())));
         for bad in ["", "2x", "a b", "a`b", "a.b"] {
             assert_eq!(with("https://c", bad), Err(ConfigError::Database(bad.into())));
+        }
+        for (cluster, fine) in [("main-1", true), ("", false), ("it's", false), ("a b", false)] {
+            let config = ClickHouseConfig { cluster: Some(cluster.to_owned()), ..ClickHouseConfig::new("http://c") };
+            assert_eq!(Store::new(config).is_ok(), fine, "{cluster}");
         }
     }
 

@@ -70,6 +70,7 @@ pub fn clickhouse(config: &Config) -> ClickHouseConfig {
         user: clickhouse.user.clone(),
         password: clickhouse.password.share(),
         tls_ca: clickhouse.tls_ca.clone(),
+        cluster: clickhouse.cluster.clone(),
         ..ClickHouseConfig::new(clickhouse.url.clone())
     }
 }

@@ -160,6 +160,7 @@ impl Checker<'_> {
             let key = match &error {
                 tollgate_usage::ConfigError::Url(_) => "clickhouse.url",
                 tollgate_usage::ConfigError::Database(_) => "clickhouse.database",
+                tollgate_usage::ConfigError::Cluster(_) => "clickhouse.cluster",
                 tollgate_usage::ConfigError::Authority { .. } => "clickhouse.tls_ca",
             };
             self.problem(key, error.to_string());

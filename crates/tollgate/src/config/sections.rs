@@ -176,6 +176,9 @@ pub struct ClickHouse {
     pub password: Secret,
     /// The authority that signed the server's certificate.
     pub tls_ca: Option<PathBuf>,
+    /// The cluster, of one shard, whose servers replicate the tables; they need the macros `shard` and `replica`. Left out,
+    /// the tables are on this one server.
+    pub cluster: Option<String>,
 }
 
 impl Default for ClickHouse {
@@ -186,6 +189,7 @@ impl Default for ClickHouse {
             user: "default".into(),
             password: Secret::default(),
             tls_ca: None,
+            cluster: None,
         }
     }
 }
