@@ -24,6 +24,11 @@ impl HourRange {
         HourRange { from_seconds, to_seconds }
     }
 
+    /// Whole hours given by their seconds.
+    pub(crate) fn of_seconds(from: i64, to: i64) -> Self {
+        HourRange::covering(UnixMillis(from.saturating_mul(1000)), UnixMillis(to.saturating_mul(1000)))
+    }
+
     /// The first second, since the epoch.
     pub fn from_seconds(self) -> i64 {
         self.from_seconds

@@ -1,9 +1,10 @@
 //! From one record of the commit log to its rows: a pure function, because a batch that is sent again must be the
 //! same batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_types::event::{ATTEMPTS_MAX, AttemptRecord, EventKind};
+use tollgate_types::guardrails::{Followed, Side};
 use tollgate_types::{Digest, UnixMillis, UsageEvent};
 use uuid::Uuid;
 
@@ -69,10 +70,16 @@ fn attempt_row(stamp: Stamp<'_>, event: &UsageEvent, attempt: &AttemptRecord, nu
 }
 
 fn job_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
+    let hits = hits(event);
+    let words = |word: for<'a> fn(&'a Fired<'_>) -> &'a str| hits.keys().map(|fired| word(fired).to_owned()).collect();
     Row {
         attempt: u16::try_from(event.attempts.len()).unwrap_or(u16::MAX),
         guardrails: rules_fired(event),
         risk: event.risk,
+        guardrail_rules: words(|(rule, _, _)| rule),
+        guardrail_sides: words(|(_, side, _)| side.as_str()),
+        guardrail_actions: words(|(_, _, action)| action.as_str()),
+        guardrail_counts: hits.values().copied().collect(),
         job_cost_nanousd: event.cost().0,
         saved_nanousd: event.saved_nanousd.0,
         unknown_attempts: event.unknown_attempts,
@@ -87,6 +94,19 @@ fn job_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
 fn rules_fired(event: &UsageEvent) -> Vec<String> {
     let names: BTreeSet<&String> = event.guardrails.iter().map(|hit| &hit.rule).collect();
     names.into_iter().cloned().collect()
+}
+
+/// A rule, what it looked at and what followed.
+type Fired<'a> = (&'a str, Side, Followed);
+
+/// How often each fired; one that the record names twice is added up, so that a rollup counts its job once.
+fn hits(event: &UsageEvent) -> BTreeMap<Fired<'_>, u32> {
+    let mut hits = BTreeMap::new();
+    for hit in &event.guardrails {
+        let count: &mut u32 = hits.entry((hit.rule.as_str(), hit.on, hit.action)).or_default();
+        *count = count.saturating_add(hit.count);
+    }
+    hits
 }
 
 fn unknown_row(stamp: Stamp<'_>, event: &UsageEvent) -> Row {
@@ -135,6 +155,10 @@ fn blank(stamp: Stamp<'_>, event: &UsageEvent, kind: Kind, number: u16) -> Row {
         streamed: event.stream,
         guardrails: Vec::new(),
         risk: 0,
+        guardrail_rules: Vec::new(),
+        guardrail_sides: Vec::new(),
+        guardrail_actions: Vec::new(),
+        guardrail_counts: Vec::new(),
         usage_source: SourceColumn::None,
         tokens_in: 0,
         tokens_cache_read: 0,

@@ -198,6 +198,36 @@ impl Store {
         within(self.timeouts.query, self.bootstrap.query_raw(sql).execute()).await
     }
 
+    /// Asks a question that has its values in it.
+    pub(crate) async fn fetch_text<T>(&self, sql: &str) -> Result<Vec<T>, StoreError>
+    where
+        T: clickhouse::RowOwned + clickhouse::RowRead,
+    {
+        within(self.timeouts.query, self.bootstrap.query_raw(sql).fetch_all()).await
+    }
+
+    /// Writes rows whose table keeps one per key, so that they may be written twice.
+    pub(crate) async fn replace<T>(&self, table: &str, rows: &[T]) -> Result<(), StoreError>
+    where
+        T: clickhouse::Row + clickhouse::RowWrite + for<'a> clickhouse::Row<Value<'a> = T>,
+    {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let outcome = within(self.timeouts.insert, async {
+            let mut insert = self.client.insert::<T>(table).await?.with_setting("async_insert", "0");
+            for row in rows {
+                insert.write(row).await?;
+            }
+            insert.end().await
+        })
+        .await;
+        if outcome.as_ref().is_err_and(|error| error.fault() == Fault::Schema) {
+            self.client.clear_cached_metadata().await;
+        }
+        outcome
+    }
+
     /// Asks a question with `?` for each bound value, which is a number or a text.
     pub(crate) async fn fetch<T>(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<T>, StoreError>
     where

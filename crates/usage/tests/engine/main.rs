@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod events;
+mod questions;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,12 @@ async fn the_tables_keep_exact_books() {
     two_partitions_of_one_batch_count_once_too(&Case::new(&url, "month_case").await).await;
     every_value_of_every_enumeration_is_the_tables(&Case::new(&url, "enum_case").await).await;
     questions_answer_with_exact_numbers(&Case::new(&url, "question_case").await).await;
+    let answers = Case::new(&url, "answers_case").await;
+    questions::rollups_and_the_raw_table_give_the_same_answers(&answers).await;
+    questions::a_value_of_a_producer_changes_nothing(&answers).await;
+    questions::pages_of_jobs_hold_each_job_once(&answers).await;
+    questions::a_job_is_told_call_by_call(&Case::new(&url, "job_case").await).await;
+    questions::prompts_that_grew_are_seen_against_their_own_week(&Case::new(&url, "drift_case").await).await;
     failures_say_what_kind_they_are(&Case::new(&url, "failure_case").await).await;
     tls::a_private_authority_is_trusted_when_it_is_named(server.addr()).await;
     server.shutdown().await;

@@ -1,4 +1,4 @@
-//! The questions that commands and screens ask, as one statement each.
+//! What the tables hold, to compare one with the other and with the log.
 
 use clickhouse::Row;
 use serde::Deserialize;
