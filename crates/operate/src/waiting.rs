@@ -1,12 +1,16 @@
 //! What waits: jobs in their lanes, and jobs parked behind gates that are narrower than a lane.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::{Client, StatusCode};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tollgate_queue::Connection;
-use tollgate_types::{Gate, LaneKey, Team, subjects};
+use tollgate_types::{Gate, LaneKey, Team, UnixMillis, subjects};
 
 use crate::connect;
 use crate::exit::{Code, Failure};
@@ -105,6 +109,51 @@ pub async fn parked_of(client: &Client, team: &Team) -> Result<u64, Failure> {
             Err(Failure::new(Code::Nats, "the parked jobs cannot be counted: the server's answer is not understood"))
         }
     }
+}
+
+/// How many lanes are asked for their oldest job at a time, and at all: each is a question of its own.
+const OLDEST: (usize, usize) = (16, 256);
+
+/// When the oldest job of each lane was accepted, as far as it is known; jobs that run count.
+///
+/// Through the server's JSON interface, because producers' headers may hold bytes that cut a client's connection.
+pub async fn oldest<'a>(client: &Client, lanes: impl Iterator<Item = &'a LaneKey>) -> BTreeMap<LaneKey, UnixMillis> {
+    let ask = |lane: LaneKey| async move {
+        let places = [
+            (subjects::JOBS_STREAM, subjects::jobs(&lane)),
+            (subjects::WAIT_STREAM, format!("tollgate.wait.*.{}.{}.*", lane.class, lane.team)),
+        ];
+        let mut oldest = None;
+        for (stream, subject) in places {
+            let at = first_at(client, stream, &subject).await;
+            oldest = [oldest, at].into_iter().flatten().min();
+        }
+        Some((lane, oldest?))
+    };
+    let lanes: Vec<LaneKey> = lanes.take(OLDEST.1).cloned().collect();
+    let asked = futures_util::stream::iter(lanes).map(ask).buffer_unordered(OLDEST.0);
+    asked.filter_map(async |found| found).collect().await
+}
+
+/// How long the server may take for one message.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// When the first message under a subject was stored.
+async fn first_at(client: &Client, stream: &str, subject: &str) -> Option<UnixMillis> {
+    #[derive(Deserialize)]
+    struct Reply {
+        message: Option<Stored>,
+    }
+    #[derive(Deserialize)]
+    struct Stored {
+        time: String,
+    }
+    let question = serde_json::json!({ "seq": 1, "next_by_subj": subject }).to_string();
+    let asked = client.request(format!("$JS.API.STREAM.MSG.GET.{stream}"), question.into());
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?.ok()?;
+    let reply: Reply = serde_json::from_slice(&answer.payload).ok()?;
+    let at = OffsetDateTime::parse(&reply.message?.time, &Rfc3339).ok()?;
+    Some(at.into())
 }
 
 /// Gate and lane of a consumer's filter: `tollgate.wait.<gate>.<class>.<team>.*`.

@@ -13,12 +13,14 @@ use super::values::{Period, Secret, Size};
 
 mod cache;
 mod checkers;
+mod dashboard;
 mod teams;
 mod telemetry;
 mod upstream;
 
 pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
+pub use dashboard::{Dashboard, DashboardRole, DashboardUser};
 pub use teams::{Budget, Organisation, Team};
 pub use telemetry::{LogFormat, Telemetry, Traces};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
@@ -47,6 +49,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// Probes and metrics.
     pub http: Http,
+    /// The screens, which are served where the probes are.
+    pub dashboard: Dashboard,
     /// Logs.
     pub telemetry: Telemetry,
     /// The providers, by the operator's names.
