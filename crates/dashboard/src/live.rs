@@ -11,7 +11,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use crate::auth::Who;
@@ -49,10 +48,11 @@ pub(crate) fn stream_of(shared: Arc<Shared>, view: &View, who: Who) -> Response 
     if !PAGES.iter().any(|(known, ..)| *known == page) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let Ok(permit) = shared.live.try_acquire().map(SemaphorePermit::forget) else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are live\n").into_response();
-    };
-    let () = permit;
+    match shared.live.try_acquire() {
+        // Given back by the guard below.
+        Ok(permit) => permit.forget(),
+        Err(_) => return (StatusCode::SERVICE_UNAVAILABLE, "too many pages are live\n").into_response(),
+    }
     let view = view.with("page", None);
     let state = State {
         shared: shared.clone(),

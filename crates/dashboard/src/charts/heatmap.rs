@@ -67,7 +67,10 @@ pub(crate) fn heatmap(map: &Heatmap<'_>) -> Markup {
             }
         }
         @for (number, line) in map.lines.iter().enumerate() {
-            polyline class={ "over l" (number % 4) } fill="none" points=(points(line, map.edges, plot, width)) {}
+            @let points = points(line, map.edges, plot, width);
+            // Seen on every shade.
+            polyline.halo fill="none" points=(points) {}
+            polyline class={ "over l" (number % 4) } fill="none" points=(points) {}
         }
         (times(plot, (map.from, end)))
     };
