@@ -22,7 +22,7 @@ pub(crate) struct Phase {
 }
 
 const ROW: f64 = 38.0;
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1120.0;
 
 /// Draws them.
 pub(crate) fn phases(about: About<'_>, phases: &[Phase]) -> Markup {
@@ -34,7 +34,7 @@ pub(crate) fn phases(about: About<'_>, phases: &[Phase]) -> Markup {
         @for tick in scale.ticks() {
             @let x = plot.x(scale.share(tick));
             line.rule x1=(x) x2=(x) y1="0" y2=(plot.bottom()) {}
-            text.label x=(x) y=(plot.bottom() + 17.0) text-anchor=(if tick > 0.0 { "middle" } else { "start" }) {
+            text.label x=(x) y=(plot.bottom() + 17.0) text-anchor=(anchor(tick, scale.max)) {
                 (num::ms(tick))
             }
         }
@@ -53,4 +53,13 @@ pub(crate) fn phases(about: About<'_>, phases: &[Phase]) -> Markup {
         }
     };
     html! { div.scroll { (svg(about, size, "phases", &body)) } }
+}
+
+/// The first and the last label stay inside.
+fn anchor(tick: f64, max: f64) -> &'static str {
+    match tick {
+        tick if tick <= 0.0 => "start",
+        tick if tick >= max => "end",
+        _ => "middle",
+    }
 }

@@ -66,6 +66,11 @@ impl<'a> Seen<'a> {
         self.usual_ms = self.usual_ms.max(report.usual_ms);
     }
 
+    /// Whether it was called, or is not just ready.
+    fn is_busy(&self) -> bool {
+        self.running > 0 || self.recent_ms.is_some() || self.standings.keys().any(|word| *word != "ready")
+    }
+
     /// How many workers do not get to it.
     pub(super) fn shut(&self) -> u64 {
         self.standings.get("shut").copied().unwrap_or(0) + self.standings.get("probe").copied().unwrap_or(0)
@@ -114,7 +119,8 @@ fn health(workers: &[WorkerReport]) -> Markup {
             ms(seen.usual_ms),
         ]
     };
-    let cells: Vec<Vec<Markup>> = all.iter().map(row).collect();
+    let cells: Vec<Vec<Markup>> = all.iter().filter(|(_, seen)| seen.is_busy()).map(row).collect();
+    let idle = all.len() - cells.len();
     let columns = [
         ("Provider", false),
         ("Model", false),
@@ -125,7 +131,10 @@ fn health(workers: &[WorkerReport]) -> Markup {
         ("First token lately", true),
         ("Usually", true),
     ];
-    table("t-health", "Every deployment that workers have called", &columns, &cells)
+    html! {
+        @if !cells.is_empty() { (table("t-health", "Deployments that workers have called", &columns, &cells)) }
+        @if idle > 0 { p { (num::count(idle as u64)) " more deployment(s) are ready and were not called lately." } }
+    }
 }
 
 fn processes(workers: &[WorkerReport]) -> Markup {

@@ -185,18 +185,19 @@ async fn served(cx: &Cx<'_>) -> Result<Content, String> {
 fn lanes_table(cx: &Cx<'_>, queues: &Queues, shown: &[&Row], samples: &[LaneState]) -> Markup {
     let columns = [
         ("Lane", false),
+        ("State", false),
+        ("", false),
         ("Weight", true),
         ("In lane", true),
         ("Parked", true),
         ("Oldest", true),
-        ("Depth over the range", false),
+        ("Depth", false),
         ("Behind", false),
-        ("State", false),
-        ("", false),
     ];
     let row = |row: &&Row| -> Vec<Markup> {
         let age = oldest_of(queues, row).map(|at| num::ms((cx.now.0 - at.0).max(0) as f64));
-        let behind = row.behind.iter().map(|behind| format!("{} behind {}", num::count(behind.jobs), behind.what));
+        let behind = row.behind.iter().filter(|behind| behind.jobs > 0);
+        let behind = behind.map(|behind| format!("{} behind {}", num::count(behind.jobs), behind.what));
         let state = match (&row.paused, row.weight, row.kind) {
             (Some(pause), ..) => html! { (badge("warn", "paused")) " " (lanes::in_words(pause)) },
             (None, None, "lane") => html! { (badge("soft", "unknown")) " its jobs are answered" },
@@ -204,14 +205,14 @@ fn lanes_table(cx: &Cx<'_>, queues: &Queues, shown: &[&Row], samples: &[LaneStat
         };
         vec![
             cell(lane_name(row)),
+            state,
+            switch(cx, row),
             cell(row.weight.map(|weight| weight.to_string()).unwrap_or_default()),
             cell(num::count(row.waiting)),
             cell(num::count(row.parked)),
             cell(age.unwrap_or_else(|| "–".to_owned())),
             history(row, samples),
             cell(behind.collect::<Vec<_>>().join(", ")),
-            state,
-            switch(cx, row),
         ]
     };
     let cells: Vec<Vec<Markup>> = shown.iter().map(row).collect();
