@@ -20,6 +20,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-http", Some(2)),
     ("tollgate-retention", Some(3)),
     ("tollgate-watch", Some(3)),
+    ("tollgate-dashboard", Some(3)),
     ("tollgate", Some(4)),
     ("embedded-clickhouse", None),
     ("sandbox", None),

@@ -1,9 +1,10 @@
 //! Health and metrics over HTTP.
 //!
 //! [`Http`] answers `/livez`, `/readyz`, `/metrics` and `/version`, and knows nothing else: whoever runs it says through
-//! [`Readiness`] what is amiss, by name. Start with [`server`].
+//! [`Readiness`] what is amiss, by name, and brings the pages that are served beside them. Start with [`server`].
 //!
-//! Deliberately absent: jobs, NATS, ClickHouse, and any authentication. Listen on an address that only probes reach.
+//! Deliberately absent: jobs, NATS, ClickHouse, and any authentication of probes. Listen on an address that only those
+//! reach who may know.
 
 mod readiness;
 mod server;

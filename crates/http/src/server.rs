@@ -48,18 +48,20 @@ pub struct Http {
     listener: TcpListener,
     addr: SocketAddr,
     probes: Probes,
+    pages: Router,
 }
 
 impl Http {
-    /// Takes the port; port 0 takes a free one. Connections wait until [`Http::run`].
+    /// Takes the port; port 0 takes a free one. Connections wait until [`Http::run`]. Everything that is no probe is
+    /// answered by `pages`, which may be empty.
     ///
     /// # Errors
     /// [`HttpError::Listen`].
-    pub async fn bind(listen: SocketAddr, probes: Probes) -> Result<Self, HttpError> {
+    pub async fn bind(listen: SocketAddr, probes: Probes, pages: Router) -> Result<Self, HttpError> {
         let failed = |source| HttpError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Http { listener, addr, probes })
+        Ok(Http { listener, addr, probes, pages })
     }
 
     /// Where it listens, with the port that was taken.
@@ -75,7 +77,8 @@ impl Http {
     /// # Errors
     /// [`HttpError::Serve`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), HttpError> {
-        let served = axum::serve(self.listener, router(self.probes)).with_graceful_shutdown(stop.cancelled_owned());
+        let served = axum::serve(self.listener, router(self.probes).merge(self.pages))
+            .with_graceful_shutdown(stop.cancelled_owned());
         served.await.map_err(HttpError::Serve)
     }
 }

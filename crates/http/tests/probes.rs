@@ -4,6 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +29,7 @@ impl Running {
         metrics::with_local_recorder(&recorder, || metrics::counter!("tollgate_tests_total").increment(3));
         let readiness = Readiness::new();
         let probes = Probes { readiness: readiness.clone(), metrics, version: "1.2.3" };
-        let http = Http::bind(ANY, probes).await.unwrap();
+        let http = Http::bind(ANY, probes, Router::new()).await.unwrap();
         let (addr, stop) = (http.addr(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(http.run(stop.clone()));
@@ -90,9 +91,9 @@ async fn a_taken_port_is_an_error_and_a_stop_frees_it() {
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         version: "1.2.3",
     };
-    let taken = Http::bind(running.addr, probes.clone()).await.err().unwrap();
+    let taken = Http::bind(running.addr, probes.clone(), Router::new()).await.err().unwrap();
     assert!(taken.to_string().contains(&running.addr.to_string()), "{taken}");
     running.stop.cancel();
     running.tasks.join_next().await.unwrap().unwrap().unwrap();
-    assert_eq!(Http::bind(running.addr, probes).await.unwrap().addr(), running.addr);
+    assert_eq!(Http::bind(running.addr, probes, Router::new()).await.unwrap().addr(), running.addr);
 }

@@ -4,7 +4,7 @@ mod replay;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
 use serde::Serialize;
 use tollgate_types::{UnixMillis, headers, subjects};
 
@@ -73,6 +73,37 @@ pub async fn all(stream: &Stream<Info>) -> Result<Vec<Letter>, Failure> {
         |read: &Read<'_>| letters.push(Letter::new(read.seq, read.at, read.subject, read.headers, read.bytes));
     stream::each(stream, subjects::DEAD, Part::Headers, &mut take).await.map_err(|error| unread(&error))?;
     Ok(letters)
+}
+
+/// The newest dead letters, the newest first, and how many there are. Only headers travel.
+///
+/// # Errors
+/// The stream cannot be read.
+pub async fn newest(stream: &Stream<Info>, most: u64) -> Result<(Vec<Letter>, u64), Failure> {
+    let state = &stream.cached_info().state;
+    let from = state.last_sequence.saturating_sub(most.saturating_sub(1)).max(state.first_sequence);
+    let mut letters = Vec::new();
+    let mut take =
+        |read: &Read<'_>| letters.push(Letter::new(read.seq, read.at, read.subject, read.headers, read.bytes));
+    let read = stream::each_from(stream, (subjects::DEAD, from), Part::Headers, &mut take).await;
+    read.map_err(|error| unread(&error))?;
+    letters.reverse();
+    Ok((letters, state.messages))
+}
+
+/// One dead letter, if it is there.
+///
+/// # Errors
+/// The stream cannot be read.
+pub async fn one(stream: &Stream<Info>, seq: u64) -> Result<Option<Letter>, Failure> {
+    match stream.get_raw_message(seq).await {
+        Ok(message) => {
+            let (subject, bytes) = (message.subject.as_str(), message.payload.len());
+            Ok(Some(Letter::new(seq, message.time.into(), subject, &message.headers, bytes)))
+        }
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(unread(&error)),
+    }
 }
 
 #[cfg(test)]

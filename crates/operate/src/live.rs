@@ -24,7 +24,8 @@ const TRIES: u32 = 8;
 /// The wait after a swap that brought no answer.
 const AGAIN: Duration = Duration::from_millis(300);
 
-/// An operator at work.
+/// An operator at work. Clones share the connection and what is known.
+#[derive(Clone)]
 pub struct Operator {
     /// The connection.
     pub connection: Connection,
@@ -58,18 +59,14 @@ impl Operator {
         let context = connect::jetstream(&connection);
         let directory = connect::directory(&context).await.map_err(|error| unread(&error))?;
         let clock = connect::server_clock(&connection).await?;
-        Ok(Operator::over((connection, context), directory, clock, (author, reason)))
+        let audit = Audit::new(context.clone());
+        Ok(Operator { connection, context, directory, clock, audit, author, reason })
     }
 
-    /// Over what is open already; whoever keeps the directory follows it.
-    pub fn over(
-        (connection, context): (Connection, jetstream::Context),
-        directory: Directory,
-        clock: ServerClock,
-        (author, reason): (String, String),
-    ) -> Operator {
-        let audit = Audit::new(context.clone());
-        Operator { connection, context, directory, clock, audit, author, reason }
+    /// The same for somebody else, and for another reason.
+    #[must_use]
+    pub fn acting(&self, author: &str, reason: &str) -> Operator {
+        Operator { author: author.to_owned(), reason: reason.to_owned(), ..self.clone() }
     }
 
     /// The time, by the server's clock.

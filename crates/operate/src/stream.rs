@@ -61,8 +61,21 @@ pub async fn each(
     part: Part,
     take: &mut impl FnMut(&Read<'_>),
 ) -> Result<(), ReadError> {
+    each_from(stream, (filter, 1), part, take).await
+}
+
+/// The same, from a sequence on.
+///
+/// # Errors
+/// As [`each`].
+pub async fn each_from(
+    stream: &Stream<Info>,
+    (filter, from): (&str, u64),
+    part: Part,
+    take: &mut impl FnMut(&Read<'_>),
+) -> Result<(), ReadError> {
     let config = pull::Config {
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
         ack_policy: AckPolicy::None,
         filter_subject: filter.to_owned(),
         headers_only: part == Part::Headers,

@@ -1,10 +1,12 @@
 //! What waits: jobs in their lanes, and jobs parked behind gates that are narrower than a lane.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::{Client, StatusCode};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
 use tollgate_queue::Connection;
 use tollgate_types::{Gate, LaneKey, Team, UnixMillis, subjects};
 
@@ -112,23 +114,6 @@ pub async fn running(context: &Context) -> Result<BTreeMap<LaneKey, Running>, Fa
     Ok(running)
 }
 
-/// When the oldest job of a lane was accepted, of those in the lane itself; `None` if there is none.
-///
-/// # Errors
-/// The server did not answer, or not understandably.
-pub async fn oldest(client: &Client, lane: &LaneKey) -> Result<Option<UnixMillis>, Failure> {
-    let question = serde_json::json!({ "seq": 1, "next_by_subj": subjects::jobs(lane) });
-    let subject = format!("$JS.API.DIRECT.GET.{}", subjects::JOBS_STREAM);
-    let failed = || Failure::new(Code::Nats, "the oldest job of a lane cannot be found");
-    let answer = client.request(subject, question.to_string().into()).await;
-    let answer = answer.map_err(|error| failed().because(&error).try_this("run `tollgate init`"))?;
-    if answer.status == Some(StatusCode::NOT_FOUND) {
-        return Ok(None);
-    }
-    let at = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Time-Stamp")).map(|at| at.as_str());
-    at.and_then(UnixMillis::from_rfc3339).map(Some).ok_or_else(failed)
-}
-
 /// How many jobs of a team are parked, behind whatever gate, or wait for their time: the server counts what stands behind
 /// the first of them.
 ///
@@ -151,6 +136,64 @@ pub async fn parked_of(client: &Client, team: &Team) -> Result<u64, Failure> {
             Err(Failure::new(Code::Nats, "the parked jobs cannot be counted: the server's answer is not understood"))
         }
     }
+}
+
+/// How many lanes are asked for their oldest job at a time, and at all: each is a question of its own.
+const OLDEST: (usize, usize) = (16, 256);
+
+/// Where the oldest job of a lane is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Those in the lane itself, with those that run.
+    Lane,
+    /// Those that are parked or wait for their time, too.
+    All,
+}
+
+/// When the oldest job of each lane was accepted (of one that is parked: when it was), as far as it is known.
+///
+/// Through the server's JSON interface, because producers' headers may hold bytes that cut a client's connection.
+pub async fn oldest<'a>(
+    client: &Client,
+    among: Among,
+    lanes: impl Iterator<Item = &'a LaneKey>,
+) -> BTreeMap<LaneKey, UnixMillis> {
+    let ask = |lane: LaneKey| async move {
+        let places = [
+            (subjects::JOBS_STREAM, subjects::jobs(&lane)),
+            (subjects::WAIT_STREAM, format!("tollgate.wait.*.{}.{}.*", lane.class, lane.team)),
+        ];
+        let mut oldest = None;
+        let places = places.into_iter().take(if among == Among::All { 2 } else { 1 });
+        for (stream, subject) in places {
+            let at = first_at(client, stream, &subject).await;
+            oldest = [oldest, at].into_iter().flatten().min();
+        }
+        Some((lane, oldest?))
+    };
+    let lanes: Vec<LaneKey> = lanes.take(OLDEST.1).cloned().collect();
+    let asked = futures_util::stream::iter(lanes).map(ask).buffer_unordered(OLDEST.0);
+    asked.filter_map(async |found| found).collect().await
+}
+
+/// How long the server may take for one message.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// When the first message under a subject was stored.
+async fn first_at(client: &Client, stream: &str, subject: &str) -> Option<UnixMillis> {
+    #[derive(Deserialize)]
+    struct Reply {
+        message: Option<Stored>,
+    }
+    #[derive(Deserialize)]
+    struct Stored {
+        time: String,
+    }
+    let question = serde_json::json!({ "seq": 1, "next_by_subj": subject }).to_string();
+    let asked = client.request(format!("$JS.API.STREAM.MSG.GET.{stream}"), question.into());
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?.ok()?;
+    let reply: Reply = serde_json::from_slice(&answer.payload).ok()?;
+    UnixMillis::from_rfc3339(&reply.message?.time)
 }
 
 /// Gate and lane of a consumer's filter: `tollgate.wait.<gate>.<class>.<team>.*`.

@@ -1,4 +1,5 @@
-//! What is said and not stored: that a running job is cancelled, that jobs are forgotten, that a provider wants to be left alone, and alerts.
+//! What is said and not stored: that a running job is cancelled, that jobs are forgotten, that a provider wants to be left
+//! alone, how workers are doing, and alerts.
 //!
 //! Whoever is not connected at that moment does not hear it, and nothing depends on it: a cancelled job has its result
 //! already, which whoever runs it finds when it commits; a provider that is called all the same says its wish again.
@@ -47,6 +48,49 @@ pub struct LeftAlone {
     pub model: String,
     /// Until when, by the server's clock.
     pub until: UnixMillis,
+}
+
+/// How a worker and the deployments that it calls are doing, as it says every few seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// The worker's name.
+    pub worker: String,
+    /// Jobs in flight.
+    pub running: u64,
+    /// Lanes that it knows.
+    pub lanes: u64,
+    /// Why no jobs are pulled, if none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holding: Option<String>,
+    /// The deployments that it has called.
+    pub deployments: Vec<DeploymentReport>,
+}
+
+/// How a deployment is doing, as one worker sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentReport {
+    /// The operator's name of the provider.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+    /// What may be asked of it: `ready`, `slow`, `probe`, `full` or `shut`.
+    pub standing: String,
+    /// For how long it is shut at least, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shut_for_ms: Option<u64>,
+    /// Calls that run.
+    pub running: u64,
+    /// The most calls at once that it is given, if there is a limit now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The time to the first token lately, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent_ms: Option<u64>,
+    /// The same as it usually is, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual_ms: Option<u64>,
+    /// Retries and fallbacks that may be made now.
+    pub retries_left: f64,
 }
 
 /// What is heard from other workers about one thing.
@@ -101,6 +145,22 @@ pub async fn announce_forgotten(connection: &Connection, forgotten: &Forgotten) 
 /// Why it could not subscribe.
 pub async fn forgotten(connection: &Connection) -> Result<Heard<Forgotten>, SubscribeError> {
     listen(connection, subjects::FORGOTTEN).await
+}
+
+/// Says how a worker is doing, to whoever listens.
+///
+/// # Errors
+/// Why it could not be handed to the connection.
+pub async fn report(connection: &Connection, report: &WorkerReport) -> Result<(), PublishError> {
+    publish(connection, subjects::REPORTS.to_owned(), report).await
+}
+
+/// Listens for how workers are doing.
+///
+/// # Errors
+/// Why it could not subscribe.
+pub async fn reports(connection: &Connection) -> Result<Heard<WorkerReport>, SubscribeError> {
+    listen(connection, subjects::REPORTS).await
 }
 
 /// Listens for cancelled jobs.

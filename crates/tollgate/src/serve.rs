@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
+use tollgate_dashboard::Dashboard;
 use tollgate_http::{Http, Probes, Readiness};
+use tollgate_operate::live::Operator;
 use tollgate_providers::{Caller, Checker};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::connect::Health;
@@ -42,7 +44,7 @@ pub enum Role {
     Sink,
     /// Folds results into the accounts, and removes the texts of those that are old enough.
     Settler,
-    /// Answers probes.
+    /// Answers probes, and shows the dashboards.
     Http,
 }
 
@@ -137,6 +139,8 @@ struct Plan {
     keys: build::Rings,
     sink: Option<tollgate_usage::Store>,
     settler: bool,
+    /// The screens, if this process serves them.
+    dashboard: Option<Dashboard>,
     crash: CrashPlan,
     /// By how many milliseconds the local wall clock is made to be wrong; 0 outside of tests.
     clock_wrong_by: i64,
@@ -175,6 +179,7 @@ impl Plan {
             keys,
             sink: sink.transpose()?,
             settler: roles.contains(&Role::Settler),
+            dashboard: None,
         })
     }
 }
@@ -209,8 +214,16 @@ impl Broker {
                 let failure = Failure::new(Code::Usage, "probes cannot be answered").because(&error);
                 failure.try_this("name another address with --listen or [http] listen; port 0 takes a free one")
             };
-            let http = Http::bind(loaded.config.http.listen, probes).await.map_err(taken)?;
-            tracing::info!(addr = %http.addr(), "answering probes");
+            let listen = loaded.config.http.listen;
+            let dashboard = loaded.config.dashboard.enabled.then(|| {
+                // Without one there is no history; what is now is shown all the same.
+                let store = connect::clickhouse(&loaded.config).ok();
+                Dashboard::new(build::dashboard(&loaded.config), store, listen)
+            });
+            let pages = dashboard.as_ref().map(Dashboard::router).unwrap_or_default();
+            let http = Http::bind(listen, probes, pages).await.map_err(taken)?;
+            tracing::info!(addr = %http.addr(), dashboard = dashboard.is_some(), "answering probes");
+            self.plan.dashboard = dashboard;
             self.supervisor.spawn("http", |stop| async move { http.run(stop).await.context("probes") });
         }
         self.supervisor.spawn("metrics", |stop| async move {
@@ -241,6 +254,18 @@ impl Broker {
         // And spend is folded before it is made.
         if self.plan.settler {
             self.settler(&connection, &context).await?;
+        }
+        if let Some(dashboard) = self.plan.dashboard.take() {
+            let named = || (connection.clone(), "dashboard".to_owned(), String::new());
+            let open = async || {
+                let (connection, author, reason) = named();
+                Operator::new(connection, author, reason).await
+            };
+            let operator = self.until("streams", open).await;
+            self.supervisor.spawn("dashboard", |stop| async move {
+                dashboard.run(operator, stop).await;
+                Ok(())
+            });
         }
         let worker = match self.plan.worker.take() {
             Some((routes, caller)) => Some(self.worker(&connection, &context, routes, caller).await),
@@ -419,6 +444,8 @@ impl Broker {
         }
         self.supervisor.stop("readiness", HTTP_GRACE).await;
         self.supervisor.stop("metrics", HTTP_GRACE).await;
+        // Before the server, which waits for pages that are open.
+        self.supervisor.stop("dashboard", HTTP_GRACE).await;
         // Last, so that probes tell the draining from an absence.
         self.supervisor.stop("http", HTTP_GRACE).await;
         tracing::info!("stopped");

@@ -57,6 +57,8 @@ pub const LEFT_ALONE: &str = "tollgate.control.left_alone";
 pub const CACHE_PURGED: &str = "tollgate.control.cache_purged";
 /// Where workers hear that jobs are forgotten.
 pub const FORGOTTEN: &str = "tollgate.control.forgotten";
+/// Where workers say how they and the deployments that they call are doing.
+pub const REPORTS: &str = "tollgate.control.reports";
 /// What teams ask: team, question.
 pub const API: &str = "tollgate.api.*.*";
 

@@ -23,7 +23,6 @@ mod tls;
 
 pub use books::{Books, Source, TeamModelUsage};
 pub use error::{Fault, StoreError};
-
 pub use range::HourRange;
 pub use recent::RecentCalls;
 pub use rollups::{Rebuilt, RollupDifference};

@@ -8,7 +8,7 @@ use tollgate_operate::accounts::{self, Line};
 use tollgate_operate::dead;
 use tollgate_operate::exit::Failure;
 use tollgate_operate::lanes::in_words;
-use tollgate_operate::waiting::{self, Everywhere, Running};
+use tollgate_operate::waiting::{self, Among, Everywhere, Running};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::directory::Paused;
 use tollgate_queue::state::State;
@@ -26,8 +26,6 @@ const PART_WITHIN: Duration = Duration::from_secs(20);
 const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Calls so far back say how a provider does now.
 const RECENT: Duration = Duration::from_secs(5 * 60);
-/// The most lanes whose oldest job is asked for; those in which most jobs wait come first.
-const LANES_MAX: usize = 1_000;
 
 /// Looks at one broker.
 pub(crate) struct Look {
@@ -72,13 +70,14 @@ impl Look {
     async fn lanes(&self) -> Result<Vec<Lane>, Failure> {
         let (everywhere, running) =
             tokio::try_join!(Everywhere::count(&self.connection, &self.context), waiting::running(&self.context))?;
+        // Those in which most jobs wait first: not every lane of thousands is asked for its oldest job.
         let mut keys: Vec<&LaneKey> = everywhere.lanes.keys().collect();
         keys.sort_by_key(|lane| std::cmp::Reverse(everywhere.lanes[*lane].in_lane));
+        let busy = keys.iter().copied().filter(|lane| everywhere.lanes[*lane].in_lane > 0);
+        let oldest = waiting::oldest(&self.connection.client, Among::Lane, busy).await;
         let mut lanes = Vec::with_capacity(keys.len());
-        for (key, at) in keys.into_iter().zip(0..) {
+        for key in keys {
             let waiting = &everywhere.lanes[key];
-            let asked = waiting.in_lane > 0 && at < LANES_MAX;
-            let oldest = if asked { waiting::oldest(&self.connection.client, key).await? } else { None };
             let Running { in_flight, delivered } = running.get(key).copied().unwrap_or_default();
             let shown = key.plain();
             lanes.push(Lane {
@@ -86,7 +85,7 @@ impl Look {
                 team: shown.team,
                 waiting: waiting.in_lane,
                 parked: waiting.parked(),
-                oldest,
+                oldest: oldest.get(key).copied(),
                 in_flight,
                 delivered,
                 weight: self.directory.team(&key.team).map_or(0, |record| record.weight),

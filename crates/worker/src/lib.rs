@@ -38,6 +38,7 @@ mod meters;
 mod notes;
 mod park;
 mod reply;
+mod report;
 mod route;
 mod routes;
 mod run;

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::desk::Desk;
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
+use crate::report;
 use crate::scout::Scout;
 
 /// How a worker is doing, for readiness and dashboards.
@@ -71,6 +72,7 @@ impl Worker {
         let (ledger, limiter, fleet) = (cx.ledger.clone(), cx.limiter.clone(), cx.fleet.clone());
         let (cache, keeper_of_claims) = (cx.clone(), cx.clone());
         let (desk, scout) = (Desk::new(cx.clone()), Scout::new(cx.clone()));
+        let (reported, heard) = (cx.clone(), status.subscribe());
         let dispatcher = Dispatcher::new(cx, intake, leases, status);
         let working = async { tokio::join!(dispatcher.run(stop.clone()), scout.run(stop.clone())).0 };
         // The companions never end by themselves; dropping them ends them.
@@ -84,6 +86,7 @@ impl Worker {
             () = cache.cache.follow() => unreachable!("purges are followed for ever"),
             () = keeper_of_claims.claims.keep() => unreachable!("claims are kept for ever"),
             () = fleet.keep(&connection) => unreachable!("the fleet is kept for ever"),
+            () = report::keep(&reported, heard) => unreachable!("reports are made for ever"),
             () = desk.answer() => unreachable!("questions are answered for ever"),
         }
     }

@@ -148,7 +148,7 @@ fn welcome(endpoints: &Endpoints) -> String {
     ));
     lines.push(format!("  Provider      {}   simulated; {}/__sim/calls", sim.base_url, sim.url));
     for broker in &endpoints.brokers {
-        lines.push(format!("  Broker        {}   {}: /readyz /metrics", broker.url, broker.name));
+        lines.push(format!("  Broker        {}   {}: /dashboard /readyz /metrics", broker.url, broker.name));
     }
     lines.push(format!("  Configuration {}", endpoints.config.display()));
     if let Some((name, team)) = nats.teams.iter().next() {

@@ -75,6 +75,28 @@ pub fn clickhouse(config: &Config) -> ClickHouseConfig {
     }
 }
 
+/// Who may look at the screens, and who may act there.
+pub fn dashboard(config: &Config) -> tollgate_dashboard::Config {
+    use tollgate_dashboard::{Role, User};
+    let dashboard = &config.dashboard;
+    let user = |(name, user): (&String, &sections::DashboardUser)| {
+        let role = match user.role {
+            sections::DashboardRole::Viewer => Role::Viewer,
+            sections::DashboardRole::Operator => Role::Operator,
+        };
+        let share = |secret: &Option<super::values::Secret>| secret.as_ref().map(super::values::Secret::share);
+        (name.clone(), User { password: share(&user.password), token: share(&user.token), role })
+    };
+    tollgate_dashboard::Config {
+        users: dashboard.users.iter().map(user).collect(),
+        session_key: dashboard.session_key.as_ref().map(super::values::Secret::share),
+        session_max: dashboard.session.0,
+        loopback_operator: dashboard.loopback_operator,
+        plain_http: dashboard.plain_http,
+        models: config.models.keys().cloned().collect(),
+    }
+}
+
 /// How jobs are run, by a worker of that name.
 pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
     let worker = &config.worker;

@@ -12,6 +12,7 @@ use super::sections::Config;
 use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
+mod dashboard;
 mod guardrails;
 mod keys;
 mod models;
@@ -41,6 +42,7 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.cache();
     checker.alerts();
     checker.traces();
+    checker.dashboard();
     checker.telemetry();
     checker.providers();
     checker.models();

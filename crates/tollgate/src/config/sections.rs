@@ -14,6 +14,7 @@ use super::values::{Period, Secret, Size};
 mod alerts;
 mod cache;
 mod checkers;
+mod dashboard;
 mod teams;
 mod telemetry;
 mod upstream;
@@ -21,6 +22,7 @@ mod upstream;
 pub use alerts::Alerts;
 pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
+pub use dashboard::{Dashboard, DashboardRole, DashboardUser};
 pub use teams::{Budget, Organisation, Team};
 pub use telemetry::{LogFormat, Telemetry, Traces};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
@@ -49,6 +51,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// Probes and metrics.
     pub http: Http,
+    /// The screens, which are served where the probes are.
+    pub dashboard: Dashboard,
     /// Logs.
     pub telemetry: Telemetry,
     /// The providers, by the operator's names.

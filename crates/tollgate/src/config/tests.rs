@@ -8,6 +8,7 @@ use tollgate_types::CacheRules;
 use super::*;
 use crate::config::sections::LogFormat;
 
+mod dashboard;
 mod guardrails;
 mod models_and_access;
 mod vendors;

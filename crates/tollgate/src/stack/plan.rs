@@ -154,6 +154,8 @@ impl Plan {
                 ]),
             ),
             ("worker", texts(&[("drain", DRAIN)])),
+            // Everything listens on this machine alone, and whoever started it may do everything.
+            ("dashboard", Table::from_iter([("loopback_operator".to_owned(), true.into())])),
             ("providers", Table::from_iter([("sim".to_owned(), Value::Table(provider))])),
             ("models", models()),
             ("teams", teams),
