@@ -98,7 +98,7 @@ fn speed(text: &str, turn_bytes: usize, look: impl Fn(&str)) -> f64 {
 
 fn honest(detector: &Detector, set: &RegexSet, rounds: usize) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for (kind, text) in tokens::honest()? {
+    for (kind, text) in honest_texts()? {
         for bytes in [1 << 10, 32 << 10, 1 << 20] {
             let text = tokens::start_of(&text, bytes);
             let (mut ours, mut plain) = (Vec::new(), Vec::new());
@@ -125,13 +125,22 @@ fn honest(detector: &Detector, set: &RegexSet, rounds: usize) -> anyhow::Result<
     Ok(())
 }
 
+/// What people send; the English of the tokens' benchmark is this repository's documentation with its tables of numbers.
+fn honest_texts() -> anyhow::Result<Vec<(&'static str, String)>> {
+    let mut texts = vec![("prose", texts::prose()?)];
+    texts.extend(
+        tokens::honest()?.into_iter().map(|(kind, text)| (if kind == "English" { "docs" } else { kind }, text)),
+    );
+    Ok(texts)
+}
+
 /// What a request costs as a whole, whose body is read, screened, and written anew if something is in it.
 fn bodies(rounds: usize) -> anyhow::Result<()> {
     const POLICY: &str = r#"{"input":{"pii":"redact","secrets":"redact","prompt_safety":"flag"},"phone_country":"US"}"#;
     const TURNS: u32 = 2_000;
     let guard = Guard::new(&serde_json::from_str(POLICY)?, &BTreeSet::new())?;
     let mut rows = Vec::new();
-    for (kind, text) in tokens::honest()? {
+    for (kind, text) in honest_texts()? {
         for (kib, with) in [(1, ""), (1, "I am joe@example.com, card 4111 1111 1111 1111. "), (64, "")] {
             let text = format!("{with}{}", tokens::start_of(&text, (kib << 10) - 128 - with.len()));
             let content = json!([{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": text}]);

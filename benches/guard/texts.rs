@@ -1,5 +1,28 @@
 //! What makes a detector work hard: what looks like the start of something, again and again.
 
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// The length of the longest text, in bytes.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Everyday English with few numbers: the sentences of the guard's corpus that people could write and nothing is in.
+pub(crate) fn prose() -> anyhow::Result<String> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/guard/tests/corpus/clean.jsonl");
+    let lines = std::fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+    let mut text = String::new();
+    for line in lines.lines() {
+        let sentence: serde_json::Value = serde_json::from_str(line)?;
+        if sentence["lang"] == "en" && sentence["where"] == "prose" {
+            text += sentence["text"].as_str().context("a sentence without a text")?;
+            text.push(' ');
+        }
+    }
+    anyhow::ensure!(!text.is_empty(), "the corpus has no English prose");
+    Ok(text.repeat(BYTES_MAX.div_ceil(text.len())))
+}
+
 /// A text that repeats something.
 pub(crate) struct Hostile {
     pub(crate) name: &'static str,

@@ -9,7 +9,7 @@ use tollgate_queue::state::State;
 use tollgate_sink::SinkProgress;
 use tollgate_types::subjects;
 
-use crate::world::{Tables, World};
+use crate::world::{Tables, Team, World};
 use benches::child::Child;
 use benches::procfs;
 
@@ -60,8 +60,8 @@ pub(crate) struct Plan {
     pub(crate) outstanding: Option<usize>,
     /// Over how many lanes the jobs are spread: 1, or a multiple of 3.
     pub(crate) lanes: usize,
-    /// Whether budgets and limits hold, which are never reached, and a settler folds what is spent.
-    pub(crate) guarded: bool,
+    /// What holds for the teams.
+    pub(crate) team: Team,
 }
 
 /// What was seen of a run.
@@ -91,7 +91,7 @@ const STRETCH_WITHIN: Duration = Duration::from_secs(300);
 
 /// Runs a plan, and with tables the sink beside it. Every job that should be is checked to be done.
 pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Result<Measured> {
-    let world = World::start(plan.lanes, plan.guarded).await?;
+    let world = World::start(plan.lanes, plan.team).await?;
     let mut mock_args = vec!["--delay-ms".to_owned(), plan.upstream.as_millis().to_string()];
     if plan.outstanding.is_some() {
         mock_args.push("--remember".into());
@@ -114,7 +114,7 @@ pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Res
     }
     let in_flight = plan.in_flight.to_string();
     let args = ["--nats", &world.nats.url(), "--provider", &provider, "--in-flight", &in_flight].map(String::from);
-    let guarded = plan.guarded.then(|| "--guarded".to_owned());
+    let guarded = (plan.team == Team::Guarded).then(|| "--guarded".to_owned());
     let args: Vec<String> = args.into_iter().chain(guarded).collect();
     let (worker, _) = Child::start(plan.contender.role(), &args, world.file("worker.log")).await?;
     pids.push(("worker", worker.pid()?));

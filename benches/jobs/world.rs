@@ -15,6 +15,24 @@ use tollgate_types::{Budget, NanoUsd, Target, Usd, WhenSpent};
 
 use crate::roles::{PASSWORD, TEAM, connect};
 
+/// What holds for the teams of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Team {
+    /// Nothing.
+    Plain,
+    /// Budgets and limits that are never reached; a settler folds what is spent.
+    Guarded,
+    /// Every rule of the guardrails, on both sides.
+    Screened,
+}
+
+/// Personal data and secrets are redacted and tripwires flagged, so that every entity is looked for.
+const GUARDRAILS: &str = r#"{
+    "input": {"pii": "redact", "secrets": "redact", "prompt_safety": "flag"},
+    "output": {"pii": "redact", "secrets": "redact", "prompt_safety": "flag"},
+    "phone_country": "US"
+}"#;
+
 /// A nats-server with Tollgate's streams and one team.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
@@ -25,8 +43,8 @@ pub(crate) struct World {
 const GIB: i64 = 1 << 30;
 
 impl World {
-    /// With teams for so many lanes; with `guarded`, each has budgets and limits that are never reached.
-    pub(crate) async fn start(lanes: usize, guarded: bool) -> anyhow::Result<World> {
+    /// With teams of this kind for so many lanes.
+    pub(crate) async fn start(lanes: usize, kind: Team) -> anyhow::Result<World> {
         let dir = tempfile::tempdir()?;
         let team = TeamAccount::new(TEAM, PASSWORD)?;
         let options = NatsOptions {
@@ -44,7 +62,11 @@ impl World {
             Limits { jobs_bytes_max: 4 * GIB, results_bytes_max: 4 * GIB, dead_bytes_max: GIB, ..Limits::default() };
         streams::ensure(&context, &limits).await?;
         let directory = Directory::open(&context, testkit::checks()).await?;
-        let record = if guarded { guarded_record() } else { TeamRecord::default() };
+        let record = match kind {
+            Team::Plain => TeamRecord::default(),
+            Team::Guarded => guarded_record(),
+            Team::Screened => TeamRecord { guardrails: serde_json::from_str(GUARDRAILS)?, ..TeamRecord::default() },
+        };
         for team in teams(lanes) {
             directory.put_team(&team.parse()?, &record, Expected::Any).await?;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{median, pairs, shares};
 use crate::Size;
 use crate::run::{Contender, Plan};
+use crate::world::Team;
 use benches::report::{table, whole};
 
 const COLUMNS: [&str; 6] = ["backlog", "bare jobs/s", "tollgate jobs/s", "ratio", "bare µs/job", "tollgate µs/job"];
@@ -29,7 +30,7 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             upstream: Duration::ZERO,
             outstanding: (backlog == 0).then_some(IN_FLIGHT),
             lanes: 1,
-            guarded: false,
+            team: Team::Plain,
         };
         let rounds = if backlog == 1_000_000 { 1 } else { size.rounds().min(2) };
         let pairs = pairs(&format!("backlog of {backlog}"), &plan, rounds).await?;

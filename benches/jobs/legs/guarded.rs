@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{median, shares};
 use crate::Size;
 use crate::run::{Contender, Measured, Plan, run as run_once};
+use crate::world::Team;
 use benches::report::{Spread, progress, table, whole};
 
 const COLUMNS: [&str; 5] =
@@ -32,7 +33,7 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
                 upstream: Duration::ZERO,
                 outstanding: None,
                 lanes,
-                guarded,
+                team: if guarded { Team::Guarded } else { Team::Plain },
             };
             let one = run_once(&plan, None).await?;
             progress(format_args!("{lanes} lanes, guarded {guarded}, round {}: {:.0} jobs/s", round + 1, one.rate));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{median, pairs, quantile};
 use crate::Size;
 use crate::run::{Contender, Measured, Plan};
+use crate::world::Team;
 use benches::report::{Spread, table};
 
 const COLUMNS: [&str; 7] = [
@@ -33,7 +34,7 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             upstream: Duration::from_millis(upstream_ms),
             outstanding: Some(outstanding),
             lanes: 1,
-            guarded: false,
+            team: Team::Plain,
         };
         let pairs = pairs(&format!("latency, {outstanding} outstanding"), &plan, size.rounds()).await?;
         let mut row = vec![format!("{outstanding}, {upstream_ms} ms")];

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{median, pairs};
 use crate::Size;
 use crate::run::{Contender, Measured, Plan};
+use crate::world::Team;
 use benches::report::table;
 
 const COLUMNS: [&str; 4] = ["contender", "in flight then", "resident MiB", "peak MiB"];
@@ -21,7 +22,7 @@ pub(super) async fn run(_size: Size) -> anyhow::Result<()> {
         upstream: Duration::from_secs(1),
         outstanding: None,
         lanes: 1,
-        guarded: false,
+        team: Team::Plain,
     };
     let pairs = pairs("memory, 1,000 in flight", &plan, 1).await?;
     let row = |name: &str, runs: &[Measured]| {

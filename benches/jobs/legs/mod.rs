@@ -6,6 +6,7 @@ mod guarded;
 mod latency;
 mod memory;
 mod payload;
+mod screened;
 mod throughput;
 
 use clap::ValueEnum;
@@ -29,6 +30,8 @@ pub(crate) enum Leg {
     Payload,
     /// Throughput with budgets and limits on, and by lanes
     Guarded,
+    /// CPU per job with all guardrails on
+    Screened,
     /// Decoding a job, and choosing who goes next
     Decision,
 }
@@ -49,6 +52,7 @@ pub(crate) async fn run(legs: &[Leg], size: Size) -> anyhow::Result<()> {
             Leg::Backlog => backlog::run(size).await?,
             Leg::Payload => payload::run(size).await?,
             Leg::Guarded => guarded::run(size).await?,
+            Leg::Screened => screened::run(size).await?,
             Leg::Decision => decision::run(size)?,
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{median, pairs, shares};
 use crate::Size;
 use crate::run::{Contender, Plan};
+use crate::world::Team;
 use benches::report::{table, whole};
 
 const COLUMNS: [&str; 7] =
@@ -29,7 +30,7 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             upstream: Duration::ZERO,
             outstanding: None,
             lanes: 1,
-            guarded: false,
+            team: Team::Plain,
         };
         let pairs = pairs(&format!("payload of {kib} KiB"), &plan, size.rounds().min(2)).await?;
         let (bare, ours) = (median(&pairs.bare, |m| m.rate), median(&pairs.tollgate, |m| m.rate));

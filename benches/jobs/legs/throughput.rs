@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Pairs, median, shares};
 use crate::Size;
 use crate::run::{Contender, Measured, Plan, run as run_once};
-use crate::world::Tables;
+use crate::world::{Tables, Team};
 use benches::report::{Spread, progress, table, whole};
 
 const COLUMNS: [&str; 10] = [
@@ -43,7 +43,7 @@ pub(super) async fn run(size: Size) -> anyhow::Result<()> {
             upstream: Duration::ZERO,
             outstanding: None,
             lanes: 1,
-            guarded: false,
+            team: Team::Plain,
         };
         rows.push(row(&plan, size.rounds(), &mut tables).await?);
     }

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream;
 use tollgate_policy::budget::check_budgets;
-use tollgate_queue::directory::{Checks, DirectoryError};
+use tollgate_queue::directory::{Checks, DirectoryError, RESULTS_KEEP_SECS_MIN};
 use tollgate_queue::{Backlog, Connection, Directory, LaneConfig, Lanes, ServerClock};
 
 use crate::exit::{Code, Failure};
@@ -24,6 +24,7 @@ pub async fn directory(context: &jetstream::Context) -> Result<Directory, Direct
 pub const CHECKS: Checks = Checks {
     budgets: |budgets| check_budgets(budgets).map_err(|error| error.to_string()),
     guardrails: |policy| tollgate_guard::check(policy).map_err(|error| error.to_string()),
+    results_keep_secs_min: RESULTS_KEEP_SECS_MIN,
 };
 
 /// The server's clock: people's clocks differ, windows and raises follow that one.

@@ -183,7 +183,7 @@ impl Operator {
         expected: Expected,
         changed: Changed<O::Record>,
     ) -> Result<Tried<O::Record>, Failure> {
-        changed.after.check(connect::CHECKS).map_err(|why| refused(&why))?;
+        changed.after.check_write(connect::CHECKS).map_err(|why| refused(&why))?;
         let json = |record| serde_json::to_value(record).expect("records are texts and numbers");
         let entry = Entry {
             changes: changed.changes.clone(),

@@ -7,8 +7,6 @@ use async_nats::jetstream::Context;
 use async_nats::{Client, StatusCode};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tollgate_queue::Connection;
 use tollgate_types::{Gate, LaneKey, Team, UnixMillis, subjects};
 
@@ -87,6 +85,43 @@ async fn parked(context: &Context) -> Result<(BTreeMap<(Gate, LaneKey), u64>, u6
     Ok((counts, stream.cached_info().state.messages))
 }
 
+/// What a lane's consumer says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Jobs that workers hold.
+    pub in_flight: u64,
+    /// Deliveries since the consumer was made; a job that came twice counts twice.
+    pub delivered: u64,
+}
+
+/// What runs, by lane. Lanes without a consumer have never been served, or not for long.
+///
+/// # Errors
+/// The stream cannot be read.
+pub async fn running(context: &Context) -> Result<BTreeMap<LaneKey, Running>, Failure> {
+    let unread = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new(Code::Nats, "the lanes cannot be read").because(error).try_this("run `tollgate init`")
+    };
+    let stream = context.get_stream(subjects::JOBS_STREAM).await.map_err(|error| unread(&error))?;
+    let mut running: BTreeMap<LaneKey, Running> = BTreeMap::new();
+    let mut consumers = stream.consumers();
+    while let Some(consumer) = consumers.try_next().await.map_err(|error| unread(&error))? {
+        let Some(lane) = subjects::parse_jobs(&consumer.config.filter_subject) else { continue };
+        let of_lane = running.entry(lane).or_default();
+        of_lane.in_flight += consumer.num_ack_pending as u64;
+        of_lane.delivered += consumer.delivered.consumer_sequence;
+    }
+    Ok(running)
+}
+
+/// When the oldest job of a lane was accepted, of those in the lane itself; `None` if there is none.
+///
+/// # Errors
+/// The server did not answer, or not understandably.
+pub async fn oldest(client: &Client, lane: &LaneKey) -> Result<Option<UnixMillis>, Failure> {
+    first_at(client, subjects::JOBS_STREAM, &subjects::jobs(lane)).await
+}
+
 /// How many jobs of a team are parked, behind whatever gate, or wait for their time: the server counts what stands behind
 /// the first of them.
 ///
@@ -114,10 +149,11 @@ pub async fn parked_of(client: &Client, team: &Team) -> Result<u64, Failure> {
 /// How many lanes are asked for their oldest job at a time, and at all: each is a question of its own.
 const OLDEST: (usize, usize) = (16, 256);
 
-/// When the oldest job of each lane was accepted, as far as it is known; jobs that run count.
-///
-/// Through the server's JSON interface, because producers' headers may hold bytes that cut a client's connection.
-pub async fn oldest<'a>(client: &Client, lanes: impl Iterator<Item = &'a LaneKey>) -> BTreeMap<LaneKey, UnixMillis> {
+/// When the oldest job of each lane was accepted, parked or not, as far as it is known; jobs that run count.
+pub async fn oldest_of_each<'a>(
+    client: &Client,
+    lanes: impl Iterator<Item = &'a LaneKey>,
+) -> BTreeMap<LaneKey, UnixMillis> {
     let ask = |lane: LaneKey| async move {
         let places = [
             (subjects::JOBS_STREAM, subjects::jobs(&lane)),
@@ -125,7 +161,7 @@ pub async fn oldest<'a>(client: &Client, lanes: impl Iterator<Item = &'a LaneKey
         ];
         let mut oldest = None;
         for (stream, subject) in places {
-            let at = first_at(client, stream, &subject).await;
+            let at = first_at(client, stream, &subject).await.ok().flatten();
             oldest = [oldest, at].into_iter().flatten().min();
         }
         Some((lane, oldest?))
@@ -138,22 +174,40 @@ pub async fn oldest<'a>(client: &Client, lanes: impl Iterator<Item = &'a LaneKey
 /// How long the server may take for one message.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// When the first message under a subject was stored.
-async fn first_at(client: &Client, stream: &str, subject: &str) -> Option<UnixMillis> {
+/// JetStream's code for "no message found".
+const NO_MESSAGE: u64 = 10037;
+
+/// When the first message under a subject was stored; `None` if there is none.
+///
+/// Through the server's JSON interface: in a direct answer the producer's own headers come back, and those may hold bytes
+/// that cut our connection.
+async fn first_at(client: &Client, stream: &str, subject: &str) -> Result<Option<UnixMillis>, Failure> {
     #[derive(Deserialize)]
     struct Reply {
         message: Option<Stored>,
+        error: Option<Refused>,
     }
     #[derive(Deserialize)]
     struct Stored {
         time: String,
     }
+    #[derive(Deserialize)]
+    struct Refused {
+        #[serde(default)]
+        err_code: u64,
+    }
+    let failed =
+        || Failure::new(Code::Nats, "the oldest job of a lane cannot be found").try_this("run `tollgate init`");
     let question = serde_json::json!({ "seq": 1, "next_by_subj": subject }).to_string();
     let asked = client.request(format!("$JS.API.STREAM.MSG.GET.{stream}"), question.into());
-    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?.ok()?;
-    let reply: Reply = serde_json::from_slice(&answer.payload).ok()?;
-    let at = OffsetDateTime::parse(&reply.message?.time, &Rfc3339).ok()?;
-    Some(at.into())
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|late| failed().because(&late))?;
+    let answer = answer.map_err(|error| failed().because(&error))?;
+    let reply: Reply = serde_json::from_slice(&answer.payload).map_err(|error| failed().because(&error))?;
+    match (reply.message, reply.error) {
+        (Some(stored), _) => UnixMillis::from_rfc3339(&stored.time).map(Some).ok_or_else(failed),
+        (None, Some(Refused { err_code: NO_MESSAGE })) => Ok(None),
+        (None, _) => Err(failed()),
+    }
 }
 
 /// Gate and lane of a consumer's filter: `tollgate.wait.<gate>.<class>.<team>.*`.

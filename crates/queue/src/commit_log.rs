@@ -20,6 +20,7 @@ use tollgate_types::event::EventKind;
 use tollgate_types::subjects::RESULTS_STREAM;
 use tollgate_types::{EventError, Tombstone, UnixMillis, UsageEvent, headers, subjects};
 
+pub use ranges::Ranges;
 pub use tail::Tail;
 pub use whole::{Counted, Whole};
 

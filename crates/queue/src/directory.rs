@@ -19,7 +19,8 @@ use crate::bucket::{Bucket, BucketError, Seen, Version};
 pub use access::Access;
 use records::{About, about, decode, pauses_of};
 pub use records::{
-    Checks, ClassWeights, Organisation, Pause, Paused, RESULTS_KEEP_SECS_MAX, Record, TeamRecord, WEIGHT_MAX,
+    Checks, ClassWeights, Organisation, Pause, Paused, RESULTS_KEEP_SECS_MAX, RESULTS_KEEP_SECS_MIN, Record,
+    TeamRecord, WEIGHT_MAX,
 };
 
 /// Says why the directory was not read or changed.

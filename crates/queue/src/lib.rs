@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod lookup;
 pub mod office;
 pub mod pull;
+pub mod purged;
 pub mod quarantine;
 mod queue_key;
 pub mod results;

@@ -221,6 +221,24 @@ impl Term {
         self.advance(self.record.value.clone(), stop).await
     }
 
+    /// Waits, and stays in office meanwhile.
+    ///
+    /// # Errors
+    /// As [`Term::advance`]; [`Left::Stopped`] as soon as it is told to stop.
+    pub async fn wait(&mut self, length: Duration, stop: &CancellationToken) -> Result<(), Left> {
+        let until = Instant::now() + length;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Err(Left::Stopped),
+                () = tokio::time::sleep_until(until.min(self.touch_at())) => {}
+            }
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            self.touch(stop).await?;
+        }
+    }
+
     /// Leaves office, so that another takes over at once instead of after his patience. One try: it is only kindness.
     pub async fn release(self) {
         let left = Record { owner: String::new(), ..self.record };

@@ -4,6 +4,7 @@
 //! connection is the service's own: headers that a team makes unreadable drop the client's connection, or end the client
 //! for good (see [`quarantine`](crate::quarantine)), and nothing else shall suffer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::PublishError;
@@ -13,7 +14,7 @@ use async_nats::service::{Request, Service, ServiceExt as _};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tollgate_types::{JobId, Team};
 
 use crate::api::ApiError;
@@ -94,40 +95,77 @@ async fn refuse(request: &Request, code: u16, words: &str) -> Result<(), Publish
 }
 
 /// What came of asking for a job to be cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cancelling {
-    /// It has its end: this, or another before.
+    /// This is its end.
+    Cancelled,
+    /// It had its end already.
     Ended,
     /// Nobody knows it.
     Unknown,
+    /// It is not known: the backlog was too long to be read to its end.
+    Unread,
+}
+
+/// Jobs of a team that are to be cancelled, as they are asked for together: the backlog is read once for all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Together {
+    /// Their ids; no more than [`Together::MAX`].
+    pub jobs: Vec<JobId>,
+}
+
+impl Together {
+    /// The most jobs of one question.
+    pub const MAX: usize = 500;
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Each of the jobs that were asked for.
+    pub jobs: BTreeMap<JobId, Cancelling>,
 }
 
 /// How long an answer may take: a worker may have to read a long backlog for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
-/// Asks the workers to cancel a job, in the place of its team. Cancel safe; a cancelled question may still be answered.
+/// Asks the workers to cancel jobs, in the place of their team. Cancel safe; a cancelled question may still be answered.
 ///
 /// # Errors
 /// [`ApiError::Absent`] if there is no worker, [`ApiError::Unknown`] without an answer, else why it was refused.
-pub async fn cancel(connection: &Connection, team: &str, job: &JobId) -> Result<Cancelling, ApiError> {
+pub async fn cancel(
+    connection: &Connection,
+    team: &str,
+    jobs: &[JobId],
+) -> Result<BTreeMap<JobId, Cancelling>, ApiError> {
     let subject = format!("tollgate.api.{team}.{}", Ask::Cancel.as_str());
-    let payload = serde_json::json!({ "job": job }).to_string();
-    let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
-    let answer =
-        connection.client.send_request(subject.clone(), request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => ApiError::Absent { subject },
+    let mut all = BTreeMap::new();
+    for some in jobs.chunks(Together::MAX) {
+        let payload = serde_json::to_vec(&Together { jobs: some.to_vec() }).expect("texts always serialise");
+        let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
+        let answer = connection.client.send_request(subject.clone(), request).await;
+        let answer = answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => ApiError::Absent { subject: subject.clone() },
             _ => ApiError::Unknown,
         })?;
-    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
-    match header("Nats-Service-Error-Code").as_deref() {
-        None => Ok(Cancelling::Ended),
-        // The job, or its team.
-        Some("404") => Ok(Cancelling::Unknown),
-        Some(code) => Err(ApiError::Refused {
-            code: code.parse().unwrap_or_default(),
-            description: header("Nats-Service-Error").unwrap_or_default(),
-        }),
+        let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
+        match header("Nats-Service-Error-Code").as_deref() {
+            None => {
+                let told: Told =
+                    serde_json::from_slice(&answer.payload).map_err(|error| ApiError::Unreadable(error.to_string()))?;
+                all.extend(told.jobs);
+            }
+            // Nobody knows the team.
+            Some("404") => all.extend(some.iter().map(|job| (job.clone(), Cancelling::Unknown))),
+            Some(code) => {
+                let code = code.parse().unwrap_or_default();
+                return Err(ApiError::Refused { code, description: header("Nats-Service-Error").unwrap_or_default() });
+            }
+        }
     }
+    Ok(all)
 }
 
 /// The service.

@@ -1,8 +1,8 @@
 //! Tombstones: a result's texts are removed, and what the books and a late copy of the job need stays in its place.
 //!
 //! A tombstone is published first, under the condition that the result is still the last message on its subject; only
-//! then is the result deleted. So at every moment the job's subject holds an
-//! end of the job, and a copy of it that comes is answered, not run.
+//! then is the result deleted. So at every moment the job's subject holds an end of the job, and a copy of it that comes
+//! is answered, not run. When a result may go is `tollgate_retention`'s decision.
 //!
 //! Killed before the publish: nothing happened. Killed between publish and deletion: both are there; lookups give the
 //! tombstone, and whoever adds up knows by his own reading that they are one ([`Whole`](crate::commit_log::Whole)).
@@ -19,22 +19,6 @@ use crate::api::{self, ApiError, Stored};
 use crate::connect::Connection;
 use crate::crash::CrashPlan;
 use crate::direct;
-
-/// How far those have come who must have read a record before it may be removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
-    /// Everything up to this sequence is folded into the accounts.
-    pub settled: u64,
-    /// Everything up to this sequence is in ClickHouse; `None` if there has never been a sink.
-    pub sunk: Option<u64>,
-}
-
-impl Passed {
-    /// Whether the record with this sequence may be removed.
-    pub fn allows(&self, sequence: u64) -> bool {
-        sequence <= self.settled && self.sunk.is_none_or(|sunk| sequence <= sunk)
-    }
-}
 
 /// A result as it lies in the log, or its tombstone.
 #[derive(Clone, Debug)]
@@ -84,19 +68,6 @@ pub struct Part {
     pub more: bool,
 }
 
-/// What became of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entombed {
-    /// Its texts are gone since now.
-    Now,
-    /// They were gone before.
-    Before,
-    /// Not everybody who must read it first has.
-    NotPassed,
-    /// The job has no result.
-    NoResult,
-}
-
 /// How a message is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
@@ -116,8 +87,6 @@ pub struct Tombs {
     crash: CrashPlan,
 }
 
-/// How often the last message on a subject may change while a tombstone is put there.
-const TRIES: usize = 8;
 /// About as many bytes come in one part.
 const PART_BYTES_MAX: u64 = 8 << 20;
 /// The most subjects in one question; the server's own limit is 1,024.
@@ -154,64 +123,14 @@ impl Tombs {
         Ok(Part { lying: page.messages.into_iter().filter_map(Lying::read).collect(), next, more })
     }
 
-    /// Removes the texts of a job's result, if everybody has read it who must. Idempotent.
-    ///
-    /// # Errors
-    /// Why the server did not do it; then it is to be repeated.
-    pub async fn entomb(
-        &self,
-        team: &str,
-        job: &JobId,
-        code: ErrorCode,
-        passed: &Passed,
-    ) -> Result<Entombed, ApiError> {
-        for _ in 0..TRIES {
-            let Some(lying) = self.find(team, job).await? else { return Ok(Entombed::NoResult) };
-            if let Some(entombed) = self.entomb_this(&lying, code, passed).await? {
-                return Ok(entombed);
-            }
-        }
-        Err(ApiError::Unknown)
-    }
-
-    /// The same for a result that was read; `None` if it is not the last on its subject any more.
-    ///
-    /// # Errors
-    /// As [`Tombs::entomb`].
-    pub async fn entomb_this(
-        &self,
-        lying: &Lying,
-        code: ErrorCode,
-        passed: &Passed,
-    ) -> Result<Option<Entombed>, ApiError> {
-        if let Some(tombstone) = lying.tombstone {
-            // Somebody may have been killed before he came to it.
-            remove(&self.client, STREAM, tombstone.sequence, self.removal).await?;
-            return Ok(Some(Entombed::Before));
-        }
-        if lying.is_empty() {
-            return Ok(Some(Entombed::Before));
-        }
-        if !passed.allows(lying.sequence) {
-            return Ok(Some(Entombed::NotPassed));
-        }
-        self.crash.point("F0");
-        if !self.raise(lying, code, passed.sunk.is_some()).await? {
-            return Ok(None);
-        }
-        self.crash.point("F1");
-        remove(&self.client, STREAM, lying.sequence, self.removal).await?;
-        self.crash.point("F2");
-        Ok(Some(Entombed::Now))
-    }
-
     /// Publishes the tombstone of a result; `false` if that is not the last on its subject any more.
     ///
-    /// Only the first half of [`Tombs::entomb`]: the result is still there, as after a kill.
+    /// The result is still there, as after a kill; [`Tombs::bury`] removes it.
     ///
     /// # Errors
     /// Why the server did not do it. Without an answer it may be stored.
     pub async fn raise(&self, lying: &Lying, code: ErrorCode, sunk: bool) -> Result<bool, ApiError> {
+        self.crash.point("F0");
         let Lying { event, digest, payload, .. } = lying;
         let mut sent = HeaderMap::new();
         sent.insert(headers::USAGE, event.to_header());
@@ -221,7 +140,18 @@ impl Tombs {
         let line = serde_json::to_vec(&line).expect("a result of texts and numbers always serialises").into();
         let subject = subjects::result(&event.team, &event.job);
         let stored = api::publish_expecting(&self.client, subject, sent, line, lying.sequence).await?;
+        self.crash.point("F1");
         Ok(stored == Stored::New)
+    }
+
+    /// Removes a result that has its tombstone. Idempotent.
+    ///
+    /// # Errors
+    /// Why the server did not do it.
+    pub async fn bury(&self, sequence: u64) -> Result<(), ApiError> {
+        remove(&self.client, STREAM, sequence, self.removal).await?;
+        self.crash.point("F2");
+        Ok(())
     }
 
     /// Gives a job that nobody has ever seen its end, so that a copy that comes late is answered; `false` if it has one.
@@ -340,19 +270,5 @@ pub(crate) async fn remove(client: &Client, stream: &str, sequence: u64, removal
         // No message there, or none any more.
         Err(ApiError::Refused { code: 10043 | 10057, .. }) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_may_go_when_everybody_has_read_it_who_must() {
-        let settled = Passed { settled: 9, sunk: None };
-        assert!(settled.allows(9) && !settled.allows(10));
-        let both = Passed { sunk: Some(5), ..settled };
-        assert!(both.allows(5) && !both.allows(6));
-        assert!(!Passed { settled: 4, sunk: Some(9) }.allows(5));
     }
 }

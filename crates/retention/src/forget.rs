@@ -17,10 +17,11 @@ use tollgate_queue::control::{self, Forgotten as Told};
 use tollgate_queue::service::{self, Cancelling};
 use tollgate_queue::state::State;
 use tollgate_queue::texts::{Removed, Texts, TextsFailure, Wanted};
-use tollgate_queue::tombs::{Entombed, Passed, Removal, Tombs};
+use tollgate_queue::tombs::{Removal, Tombs};
 use tollgate_queue::{ApiError, Connection, CrashPlan, ServerClock};
 use tollgate_types::{ErrorCode, JobId};
 
+use crate::entomb::{Entomb, EntombError, Entombed};
 use crate::passed::{PassedError, passed};
 use crate::request::{Request, Whom};
 
@@ -44,6 +45,8 @@ pub struct Forgotten {
     pub before: u64,
     /// Jobs that were ended first, because they waited or ran.
     pub cancelled: u64,
+    /// Jobs that ended by themselves while they were being cancelled.
+    pub ended: u64,
     /// Ids that nobody has ever seen, and that can never run now.
     pub unseen: u64,
     /// Results that the settler or the sink has still to read; their texts go as soon as they have.
@@ -61,6 +64,8 @@ impl Forgotten {
             results,
             before: (later.before + later.results).saturating_sub(results),
             cancelled: self.cancelled + later.cancelled,
+            ended: self.ended + later.ended,
+            jobs: self.jobs.max(later.jobs),
             unseen: self.unseen + later.unseen,
             removed: Removed {
                 queued: queued + later.removed.queued,
@@ -101,6 +106,9 @@ pub enum ForgetError {
     /// The server did not do it.
     #[error("the server did not do it")]
     Api(#[from] ApiError),
+    /// A result could not be entombed.
+    #[error(transparent)]
+    Entomb(#[from] EntombError),
 }
 
 /// How often a job may end and come again between two looks.
@@ -144,63 +152,82 @@ impl Forget {
     /// Does what a request asks for, as far as it can be done now. Idempotent.
     ///
     /// # Errors
-    /// [`ForgetError`]. A job that could not be ended first is the last that is told of: the texts of all others are gone
-    /// then as far as they may.
+    /// As [`Forget::look`].
     pub async fn once(&self, request: &Request) -> Result<Forgotten, ForgetError> {
+        let mut done = Forgotten::default();
+        self.look(request, &mut done).await.map(|()| done)
+    }
+
+    /// The same, noting what is done as it is done. Dropped, it is what a kill leaves: all of it may be repeated.
+    ///
+    /// # Errors
+    /// [`ForgetError`]. That a job could not be ended first is the last that is told of: the texts of all others are gone
+    /// then as far as they may.
+    pub async fn look(&self, request: &Request, done: &mut Forgotten) -> Result<(), ForgetError> {
         let team = request.team.as_str();
         let jobs = self.find(request).await?;
         let log = self.log.reopen().await?;
-        let mut done = Forgotten { jobs: jobs.len() as u64, ..Forgotten::default() };
+        done.jobs = jobs.len() as u64;
         let mut wanted = Wanted::new();
-        let mut not_ended = None;
-        for job in &jobs {
-            match self.end(team, job, &mut done).await {
-                Ok(digest) => drop(wanted.insert(job.clone(), digest)),
-                Err(error @ (ForgetError::NoWorker | ForgetError::Cancel { .. })) => {
-                    not_ended.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let not_ended = self.end(team, jobs, &mut wanted, done).await?;
         // Afterwards: the ends are among what must be read first.
         let passed = passed(&self.state, &log).await?;
+        let entomb = Entomb::new(&self.tombs, &self.state, &log, passed);
         for job in wanted.keys() {
-            self.entomb(team, job, &passed, &mut done).await?;
+            match entomb.job(team, job, ErrorCode::Forgotten).await? {
+                Entombed::Now => done.results += 1,
+                Entombed::Before => done.before += 1,
+                Entombed::NotPassed => done.pending += 1,
+                // The stream's own limits were quicker.
+                Entombed::NoResult => {}
+            }
         }
         done.removed = Texts::open(&self.connection, "forget").await?.remove(team, &wanted).await?;
         self.tell(team, wanted.into_keys()).await;
         metrics::counter!("tollgate_results_forgotten_total").increment(done.results);
-        not_ended.map_or(Ok(done), Err)
+        not_ended.map_or(Ok(()), Err)
     }
 
-    /// Sees to it that the job has an end, and returns the digest of the request that it answers.
-    async fn end(&self, team: &str, job: &JobId, done: &mut Forgotten) -> Result<String, ForgetError> {
-        for _ in 0..TRIES {
-            if let Some(lying) = self.tombs.find(team, job).await? {
-                return Ok(lying.digest);
-            }
-            match service::cancel(&self.connection, team, job).await {
-                Ok(Cancelling::Ended) => done.cancelled += 1,
-                // A copy that comes after this look finds the end that it gets here.
-                Ok(Cancelling::Unknown) => {
-                    done.unseen += u64::from(self.tombs.forbid(team, job, self.clock.now()).await?);
+    /// Sees to it that the jobs have ends, and notes the digests of the requests that these answer. Says which could not
+    /// be ended, and why.
+    async fn end(
+        &self,
+        team: &str,
+        jobs: BTreeSet<JobId>,
+        wanted: &mut Wanted,
+        done: &mut Forgotten,
+    ) -> Result<Option<ForgetError>, ForgetError> {
+        let mut open: Vec<JobId> = jobs.into_iter().collect();
+        for tries in 0..=TRIES {
+            let mut without = Vec::new();
+            for job in open {
+                match self.tombs.find(team, &job).await? {
+                    Some(lying) => drop(wanted.insert(job, lying.digest)),
+                    None => without.push(job),
                 }
-                Err(ApiError::Absent { .. }) => return Err(ForgetError::NoWorker),
-                Err(source) => return Err(ForgetError::Cancel { job: job.clone(), source }),
+            }
+            open = without;
+            if open.is_empty() || tries == TRIES {
+                break;
+            }
+            let asked = match service::cancel(&self.connection, team, &open).await {
+                Ok(asked) => asked,
+                Err(ApiError::Absent { .. }) => return Ok(Some(ForgetError::NoWorker)),
+                Err(source) => return Ok(Some(ForgetError::Cancel { job: open.swap_remove(0), source })),
+            };
+            for (job, cancelling) in asked {
+                match cancelling {
+                    Cancelling::Cancelled => done.cancelled += 1,
+                    Cancelling::Ended => done.ended += 1,
+                    // A copy that comes after this look finds the end that it gets here.
+                    Cancelling::Unknown => {
+                        done.unseen += u64::from(self.tombs.forbid(team, &job, self.clock.now()).await?);
+                    }
+                    Cancelling::Unread => {}
+                }
             }
         }
-        Err(ForgetError::Cancel { job: job.clone(), source: ApiError::Unknown })
-    }
-
-    async fn entomb(&self, team: &str, job: &JobId, passed: &Passed, done: &mut Forgotten) -> Result<(), ForgetError> {
-        match self.tombs.entomb(team, job, ErrorCode::Forgotten, passed).await? {
-            Entombed::Now => done.results += 1,
-            Entombed::Before => done.before += 1,
-            Entombed::NotPassed => done.pending += 1,
-            // The stream's own limits were quicker.
-            Entombed::NoResult => {}
-        }
-        Ok(())
+        Ok(open.into_iter().next().map(|job| ForgetError::Cancel { job, source: ApiError::Unknown }))
     }
 
     /// Best effort: what a worker keeps in its own memory has a short life of its own.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tollgate_queue::state::{State, StateError};
 use tollgate_types::{Digest, JobId, Team, UnixMillis};
@@ -60,37 +61,68 @@ impl Request {
         format!("{PREFIX}{digest}")
     }
 
-    /// Keeps it.
+    /// Keeps it, in the place of the same that was asked before.
     ///
     /// # Errors
     /// Why it may not be kept; then nothing may be removed.
-    pub async fn keep(&self, state: &State) -> Result<(), StateError> {
-        let value = serde_json::to_vec(self).expect("texts and numbers always serialise");
-        state.put(&self.key(), value.into()).await.map(drop)
+    pub async fn keep(&self, state: &State) -> Result<Kept, StateError> {
+        let revision = state.put(&self.key(), self.bytes()).await?;
+        Ok(Kept { request: self.clone(), revision })
     }
 
-    /// Strikes it off.
+    fn bytes(&self) -> Bytes {
+        serde_json::to_vec(self).expect("texts and numbers always serialise").into()
+    }
+}
+
+/// A request as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The request.
+    pub request: Request,
+    revision: u64,
+}
+
+impl Kept {
+    /// Strikes it off, unless the same was asked for again since.
     ///
     /// # Errors
     /// Why it may still be kept; then it is done again, which changes nothing.
-    pub async fn done(&self, state: &State) -> Result<(), StateError> {
-        state.remove(&self.key()).await.map(drop)
+    pub async fn done(self, state: &State) -> Result<(), StateError> {
+        unless_asked_again(state.delete(&self.request.key(), self.revision).await)
+    }
+
+    /// Lets the next look wait, unless the same was asked for again since.
+    ///
+    /// # Errors
+    /// Why it may be due as before.
+    pub async fn put_off(self, due: UnixMillis, state: &State) -> Result<(), StateError> {
+        let request = Request { due, ..self.request };
+        unless_asked_again(state.update(&request.key(), request.bytes(), self.revision).await.map(drop))
     }
 
     /// Every request that is kept. One that cannot be read is left for a newer version.
     ///
     /// # Errors
     /// Why they could not be read.
-    pub async fn all(state: &State) -> Result<Vec<Request>, StateError> {
+    pub async fn all(state: &State) -> Result<Vec<Kept>, StateError> {
         let mut all = Vec::new();
         for version in state.read_all(PREFIX).await? {
             match serde_json::from_slice::<Request>(&version.value) {
-                Ok(request) if request.version == VERSION => all.push(request),
+                Ok(request) if request.version == VERSION => all.push(Kept { request, revision: version.revision }),
                 Ok(Request { version, .. }) => tracing::error!(version, "a request to forget of a newer version"),
                 Err(error) => tracing::error!(key = version.key, %error, "a request to forget cannot be read"),
             }
         }
         Ok(all)
+    }
+}
+
+/// What was asked anew is another request, with a time of its own: it stays as it is.
+fn unless_asked_again(written: Result<(), StateError>) -> Result<(), StateError> {
+    match written {
+        Err(StateError::Conflict) => Ok(()),
+        written => written,
     }
 }
 

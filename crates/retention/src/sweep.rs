@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tollgate_queue::tombs::{Entombed, Lying, Part, Passed, Tombs};
-use tollgate_queue::{ApiError, Directory};
+use tollgate_queue::Directory;
+use tollgate_queue::tombs::{Lying, Part, Tombs};
 use tollgate_types::{ErrorCode, UnixMillis};
+
+use crate::entomb::{Entomb, EntombError, Entombed};
+use crate::passed::Passed;
 
 /// Results that are removed at a time.
 const AT_ONCE: usize = 8;
@@ -61,11 +64,11 @@ impl Sweep {
     /// anew, which finds tombstones for what was done and finishes what was not.
     pub(crate) async fn round(
         &mut self,
-        tombs: &Tombs,
+        (tombs, entomb): (&Tombs, &Entomb<'_>),
         directory: &Directory,
         passed: &Passed,
         now: UnixMillis,
-    ) -> Result<Round, ApiError> {
+    ) -> Result<Round, EntombError> {
         let mut round = Round::default();
         self.heed(directory);
         for (walk, keep) in walks(directory) {
@@ -81,15 +84,17 @@ impl Sweep {
             let Part { lying, next, more } = tombs.part(team, place.next, place.most).await?;
             let (old, stopped_at) = old(lying, due, passed);
             let theirs = old.into_iter().filter(|lying| is_of(&walk, &lying.event.team, directory));
-            let swept: Vec<bool> = stream::iter(theirs.map(|lying| one(tombs, lying, passed)))
-                .buffer_unordered(AT_ONCE)
-                .try_collect()
-                .await?;
-            round.swept += swept.into_iter().filter(|swept| *swept).count() as u64;
-            round.more |= more && stopped_at.is_none();
-            let place = match stopped_at {
-                Some((next, at)) => Place { next, young: Some(at), ..Place::START },
-                None => Place { next, young: None, most: (place.most * 4).min(PART_MAX) },
+            let swept: Vec<(u64, Entombed)> =
+                stream::iter(theirs.map(|lying| one(entomb, lying))).buffer_unordered(AT_ONCE).try_collect().await?;
+            round.swept += swept.iter().filter(|(_, entombed)| *entombed == Entombed::Now).count() as u64;
+            let left = swept.into_iter().filter(|(_, entombed)| *entombed == Entombed::NotPassed);
+            let left = left.map(|(sequence, _)| sequence).min();
+            round.more |= more && stopped_at.is_none() && left.is_none();
+            let place = match (left, stopped_at) {
+                // A sink came meanwhile, and has not.
+                (Some(next), _) => Place { next, ..Place::START },
+                (None, Some((next, at))) => Place { next, young: Some(at), ..Place::START },
+                (None, None) => Place { next, young: None, most: (place.most * 4).min(PART_MAX) },
             };
             self.places.insert(walk, place);
         }
@@ -117,13 +122,13 @@ impl Sweep {
     }
 }
 
-async fn one(tombs: &Tombs, lying: Lying, passed: &Passed) -> Result<bool, ApiError> {
-    let entombed = match tombs.entomb_this(&lying, ErrorCode::NotKept, passed).await? {
+async fn one(entomb: &Entomb<'_>, lying: Lying) -> Result<(u64, Entombed), EntombError> {
+    let entombed = match entomb.lying(&lying, ErrorCode::NotKept).await? {
         Some(entombed) => entombed,
         // Its tombstone is there, and whoever put it there may have been killed before he came to this.
-        None => tombs.entomb(&lying.event.team, &lying.event.job, ErrorCode::NotKept, passed).await?,
+        None => entomb.job(&lying.event.team, &lying.event.job, ErrorCode::NotKept).await?,
     };
-    Ok(entombed == Entombed::Now)
+    Ok((lying.sequence, entombed))
 }
 
 fn walks(directory: &Directory) -> Vec<(Walk, Duration)> {

@@ -2,10 +2,11 @@
 //!
 //! Two sweepers at once (a paused one that wakes) do the same work twice, and every step of it bears that.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::office::{Left, Office, Term};
@@ -13,9 +14,10 @@ use tollgate_queue::state::State;
 use tollgate_queue::tombs::{Removal, Tombs};
 use tollgate_queue::{Connection, CrashPlan, Directory, ServerClock};
 
-use crate::forget::{Forget, ForgetError};
+use crate::entomb::Entomb;
+use crate::forget::Forget;
 use crate::passed::passed;
-use crate::request::{AGAIN, Request};
+use crate::request::{AGAIN, Kept};
 use crate::sweep::{Round, Sweep};
 
 /// How a sweeper works.
@@ -99,11 +101,9 @@ impl Sweeper {
     async fn serve(&mut self, term: &mut Term, stop: &CancellationToken) -> Left {
         let mut sweep = Sweep::default();
         loop {
-            // What is dropped half-way is found and finished by whoever looks next.
-            let round = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Left::Stopped,
-                round = self.round(&mut sweep) => round,
+            let round = match self.round_in_office(&mut sweep, term, stop).await {
+                Ok(round) => round,
+                Err(left) => return left,
             };
             if let Err(left) = term.advance(Value::Null, stop).await {
                 return left;
@@ -113,6 +113,25 @@ impl Sweeper {
             tokio::select! {
                 () = stop.cancelled() => return Left::Stopped,
                 () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One round, with signs of life on the way: to finish what somebody wanted forgotten may take minutes.
+    async fn round_in_office(
+        &mut self,
+        sweep: &mut Sweep,
+        term: &mut Term,
+        stop: &CancellationToken,
+    ) -> Result<Option<Round>, Left> {
+        // What is dropped half-way is found and finished by whoever looks next.
+        let mut round = pin!(self.round(sweep));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Left::Stopped),
+                round = &mut round => return Ok(round),
+                () = sleep_until(term.touch_at()) => term.touch(stop).await?,
             }
         }
     }
@@ -144,33 +163,29 @@ impl Sweeper {
             self.looked = Some(Instant::now());
         }
         let passed = passed(&self.state, &self.log).await?;
-        Ok(sweep.round(&self.tombs, &self.directory, &passed, self.clock.now()).await?)
+        let entomb = Entomb::new(&self.tombs, &self.state, &self.log, passed);
+        Ok(sweep.round((&self.tombs, &entomb), &self.directory, &passed, self.clock.now()).await?)
     }
 
     /// Looks after every request that is due.
     async fn finish_requests(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        for request in Request::all(&self.state).await? {
-            if request.due > self.clock.now() {
+        for kept in Kept::all(&self.state).await? {
+            if kept.request.due > self.clock.now() {
                 continue;
             }
-            match self.forget.once(&request).await {
-                Ok(done) if done.pending == 0 => request.done(&self.state).await?,
-                Ok(_) => self.put_off(request).await?,
-                Err(error @ ForgetError::NoWorker) => {
-                    tracing::warn!(%error, team = %request.team, "not forgotten yet");
-                    self.put_off(request).await?;
+            let team = kept.request.team.clone();
+            match self.forget.once(&kept.request).await {
+                Ok(done) if done.pending == 0 => {
+                    kept.done(&self.state).await?;
+                    continue;
                 }
+                Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, team = %request.team, "not forgotten yet");
-                    self.put_off(request).await?;
+                    tracing::warn!(error = &error as &dyn std::error::Error, %team, "not forgotten yet");
                 }
             }
+            kept.put_off(self.clock.now().plus(AGAIN), &self.state).await?;
         }
         Ok(())
-    }
-
-    async fn put_off(&self, request: Request) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let due = self.clock.now().plus(AGAIN);
-        Ok(Request { due, ..request }.keep(&self.state).await?)
     }
 }

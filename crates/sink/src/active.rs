@@ -18,10 +18,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::{LogEntry, LogError, Tail};
-use tollgate_types::{EventError, UsageEvent};
-use tollgate_usage::{Row, Stamp, StoreError, rows};
+use tollgate_types::EventError;
+use tollgate_usage::{Row, StoreError, rows};
 
 use crate::backoff::delay;
+use crate::entombed::Entombed;
 use crate::lease::{Lead, Left};
 use crate::manifest::{Pending, Step};
 use crate::sink::Sink;
@@ -44,9 +45,18 @@ impl Sink {
     /// Moves records of the stream as it is now; returns when the stream was made anew.
     async fn serve_incarnation(&self, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
         self.adopt_stream(lead, stop).await?;
-        if let Some(pending) = lead.manifest().pending.clone()
-            && !self.replay(&pending, lead, stop).await?
-        {
+        if lead.manifest().survey_end.is_none() {
+            if !self.finish_pending(&Entombed::unsurveyed(), lead, stop).await? {
+                return Ok(());
+            }
+            match self.log.bounds().await {
+                Ok(bounds) => lead.advance(Step::Survey { end: bounds.last }, stop).await?,
+                // The log is opened again, for as long as it takes.
+                Err(_) => return Ok(()),
+            }
+        }
+        let Some(entombed) = self.survey(lead, stop).await? else { return Ok(()) };
+        if !self.finish_pending(&entombed, lead, stop).await? {
             return Ok(());
         }
         let mut tail = self.log.tail(lead.manifest().committed_seq + 1);
@@ -61,7 +71,7 @@ impl Sink {
             if readable.is_empty() {
                 self.idle(lead, stop).await?;
             } else {
-                self.deliver(readable, lead, stop).await?;
+                self.deliver(readable, &entombed, lead, stop).await?;
             }
             report(lead, &tail);
             if readable.len() < entries.len() {
@@ -122,8 +132,53 @@ impl Sink {
         lead.advance(Step::Recreated { stream: self.log.identity().to_owned() }, stop).await
     }
 
-    /// Finishes what a sink before us began: exactly its records, under its token. Says no if the stream is another.
-    async fn replay(&self, pending: &Pending, lead: &mut Lead, stop: &CancellationToken) -> Result<bool, Left> {
+    /// Reads which tombstones count in what is still to be moved; `None` if the stream is another. It is read again by
+    /// each who takes over before the survey's end is passed, and never after it.
+    async fn survey(&self, lead: &mut Lead, stop: &CancellationToken) -> Result<Option<Entombed>, Left> {
+        let (end, committed) = (lead.manifest().survey_end.unwrap_or_default(), lead.manifest().committed_seq);
+        let mut entombed = Entombed::new(end);
+        let mut tail = self.log.tail(committed + 1);
+        let mut done = committed >= end;
+        while !done {
+            let read = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Left::Stopped),
+                read = tail.next_batch(SURVEY_BATCH, self.config.batch_wait) => read,
+            };
+            let Ok(entries) = read else { return Ok(None) };
+            // The last ones may have been removed.
+            done = entries.is_empty() && tail.pending() == Some(0);
+            for entry in &entries {
+                done |= entombed.survey(entry);
+            }
+            if lead.age() >= self.config.lease / 3 {
+                lead.touch(stop).await?;
+            }
+        }
+        Ok(Some(entombed))
+    }
+
+    /// Finishes what a sink before us began, if it did. Says no if the stream is another.
+    async fn finish_pending(
+        &self,
+        entombed: &Entombed,
+        lead: &mut Lead,
+        stop: &CancellationToken,
+    ) -> Result<bool, Left> {
+        match lead.manifest().pending.clone() {
+            Some(pending) => self.replay(&pending, entombed, lead, stop).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Finishes it: exactly its records, under its token. Says no if the stream is another.
+    async fn replay(
+        &self,
+        pending: &Pending,
+        entombed: &Entombed,
+        lead: &mut Lead,
+        stop: &CancellationToken,
+    ) -> Result<bool, Left> {
         tracing::info!(
             first = pending.first,
             last = pending.last,
@@ -147,7 +202,7 @@ impl Sink {
             }
         };
         lose((pending.last - pending.first + 1).saturating_sub(entries.len() as u64), pending.first);
-        let batch = self.batch(&entries);
+        let batch = self.batch(&entries, entombed);
         if batch.len() as u64 != pending.count {
             tracing::error!(
                 token = pending.token,
@@ -162,14 +217,20 @@ impl Sink {
     }
 
     /// Moves one batch. The order is the point; see the top of the file.
-    async fn deliver(&self, entries: &[LogEntry], lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
+    async fn deliver(
+        &self,
+        entries: &[LogEntry],
+        entombed: &Entombed,
+        lead: &mut Lead,
+        stop: &CancellationToken,
+    ) -> Result<(), Left> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
         let (first, last) = (first.seq, last.seq);
         let needed = lead.manifest().committed_seq + 1;
         lose((last + 1 - needed).saturating_sub(entries.len() as u64), needed);
         let malformed = count_malformed(entries);
         metrics::counter!("tollgate_sink_malformed_records_total").increment(malformed);
-        let batch = self.batch(entries);
+        let batch = self.batch(entries, entombed);
         if batch.is_empty() {
             return lead.advance(Step::Skip { to: last }, stop).await;
         }
@@ -183,9 +244,9 @@ impl Sink {
         // A kill from here on: the next sink starts behind the batch.
     }
 
-    fn batch(&self, entries: &[LogEntry]) -> Vec<Row> {
+    fn batch(&self, entries: &[LogEntry], entombed: &Entombed) -> Vec<Row> {
         let stream = self.log.identity();
-        let counted = entries.iter().filter_map(|entry| booked(entry, stream));
+        let counted = entries.iter().filter_map(|entry| entombed.counted(entry, stream));
         counted.flat_map(|(stamp, event)| rows(stamp, event)).collect()
     }
 
@@ -265,23 +326,10 @@ impl Sink {
     }
 }
 
-/// What an entry adds to the tables: a pure function of it, because a batch that is sent again must be the same batch.
-///
-/// A tombstone adds nothing where the record that it stands for was sunk before it was removed. Otherwise there was no
-/// sink then, and the first one counts the tombstone as that record.
-fn booked<'a>(entry: &'a LogEntry, stream: &'a str) -> Option<(Stamp<'a>, &'a UsageEvent)> {
-    match &entry.buried {
-        None => entry.event.as_ref().ok().map(|event| (Stamp { stream, seq: entry.seq, at: entry.at }, event)),
-        Some(buried) if buried.tombstone.sunk => None,
-        Some(buried) => {
-            let stamp = Stamp { stream, seq: buried.tombstone.sequence, at: buried.tombstone.at };
-            Some((stamp, &buried.event))
-        }
-    }
-}
-
 /// How often a sink that is too old looks again.
 const NEWER_PAUSE: Duration = Duration::from_secs(10);
+/// How many entries of a survey are read at once.
+const SURVEY_BATCH: usize = 1000;
 
 /// The entries before the first that only a newer version can read.
 fn readable(entries: &[LogEntry]) -> &[LogEntry] {

@@ -34,6 +34,10 @@ pub(crate) struct Manifest {
     pub(crate) committed_seq: u64,
     /// What follows, if an insert is under way.
     pub(crate) pending: Option<Pending>,
+    /// The end of the log when it was first looked at: which tombstones count; see `entombed.rs`. `None` before that,
+    /// and in a record of a version that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) survey_end: Option<u64>,
     /// Who moves it; empty if nobody does.
     pub(crate) owner: String,
     /// Counts the claims: with the owner it names one time in office.
@@ -45,6 +49,8 @@ pub(crate) struct Manifest {
 pub(crate) enum Step {
     /// A sink takes office.
     Claim { owner: String },
+    /// The end of the log is known.
+    Survey { end: u64 },
     /// An insert is about to start.
     Begin { first: u64, last: u64, count: u64 },
     /// The pending insert is known to be in.
@@ -81,7 +87,7 @@ impl Manifest {
     /// The record of a stream that nobody has moved: records up to `committed_seq` are known to be in ClickHouse.
     pub(crate) fn new(stream: &str, committed_seq: u64, owner: &str) -> Self {
         let (stream, owner) = (stream.to_owned(), owner.to_owned());
-        Manifest { version: VERSION, stream, committed_seq, pending: None, owner, term: 1 }
+        Manifest { version: VERSION, stream, committed_seq, pending: None, survey_end: None, owner, term: 1 }
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
@@ -120,6 +126,11 @@ impl Manifest {
                 next.stream = stream;
                 next.committed_seq = 0;
                 next.pending = None;
+                next.survey_end = None;
+            }
+            Step::Survey { end } => {
+                self.must_be_idle()?;
+                next.survey_end = Some(end);
             }
         }
         Ok(next)

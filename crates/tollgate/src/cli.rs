@@ -50,7 +50,7 @@ pub enum Command {
     /// Look at a job, explain or cancel it, list what waits
     Job(job::Args),
     /// Show what was used, by team and model
-    Usage(usage::Args),
+    Usage(Box<usage::Args>),
     /// Compare results with ClickHouse, to the token and the nano-dollar
     Reconcile(reconcile::Args),
     /// Make accounts anew from the kept results

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connect;
+pub mod csv;
 pub mod env;
 pub mod keys;
 pub mod live;

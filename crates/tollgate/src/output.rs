@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::csv;
 use crate::env::Env;
 use crate::exit::{Code, Failure};
 
@@ -18,6 +19,8 @@ pub enum Format {
     Json,
     /// One JSON document a line.
     Jsonl,
+    /// Comma-separated values with a header, for spreadsheets.
+    Csv,
 }
 
 /// Prints data.
@@ -56,6 +59,7 @@ impl Output {
         match self.format {
             Format::Json => self.text(&pretty(&records)),
             Format::Jsonl => records.iter().try_for_each(|record| self.text(&line(record))),
+            Format::Csv => self.csv(header, records.iter().map(row)),
             Format::Table => {
                 let mut table = self.table(header);
                 for record in records {
@@ -74,8 +78,16 @@ impl Output {
         match self.format {
             Format::Json => self.text(&pretty(record)),
             Format::Jsonl => self.text(&line(record)),
-            Format::Table => self.text(&text(record)),
+            Format::Table | Format::Csv => self.text(&text(record)),
         }
+    }
+
+    /// Prints rows as CSV (<https://www.rfc-editor.org/rfc/rfc4180>) below a header.
+    ///
+    /// # Errors
+    /// Returns that standard output cannot be written.
+    pub fn csv(&self, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
+        written(csv::write(io::stdout().lock(), header, rows))
     }
 
     /// Prints a text and ends the line.

@@ -1,5 +1,7 @@
 //! The broker, wired together: what runs in one process, and in which order it starts and stops.
 
+mod observers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,7 +23,6 @@ use tollgate_queue::{Connection, Lanes, Results, ServerClock, Wait};
 use tollgate_retention::{Sweeper, SweeperConfig};
 use tollgate_settler::{Settler, SettlerConfig};
 use tollgate_sink::Sink;
-use tollgate_traces::Traces;
 use tollgate_worker::{CrashPlan, Parts, Routes, Worker, WorkerStatus};
 
 use crate::alerts;
@@ -295,20 +296,6 @@ impl Broker {
         Ok(connection)
     }
 
-    /// Starts the export of traces, if there is somewhere to export them to.
-    async fn traces(&mut self, context: &jetstream::Context) -> Result<(), Failure> {
-        let Some(settings) = build::traces(&self.plan.loaded.config, &self.plan.name) else { return Ok(()) };
-        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
-        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
-        let unusable = |error| Failure::new(Code::Usage, "traces cannot be exported").because(&error);
-        let traces = Traces::new(settings, log, state).map_err(unusable)?;
-        self.supervisor.spawn("traces", |stop| async move {
-            traces.run(stop).await;
-            Ok(())
-        });
-        Ok(())
-    }
-
     async fn sink(&self, context: &jetstream::Context, store: tollgate_usage::Store) -> Sink {
         let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
         let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
@@ -349,6 +336,7 @@ impl Broker {
                 () = keep_time(&client, &clock) => anyhow::bail!("nobody asks for the time any more"),
             }
         });
+        self.watch(connection, context, webhook.clone()).await?;
         let connection = connection.clone();
         self.supervisor.spawn("alerts", |stop| async move {
             // It ends after the settler, when all that was handed over is passed on.
@@ -445,6 +433,7 @@ impl Broker {
         self.supervisor.stop("keys", HTTP_GRACE).await;
         self.supervisor.stop("sweeper", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
+        self.supervisor.stop("watch", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;
         self.supervisor.stop("traces", HTTP_GRACE).await;

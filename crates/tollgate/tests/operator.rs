@@ -232,6 +232,17 @@ async fn a_team_is_not_removed_over_its_backlog_without_a_word() {
 }
 
 #[tokio::test]
+async fn results_are_not_kept_for_less_than_ten_minutes_whoever_says_so() {
+    let operator = Operator::new().await;
+    let refused = operator.run(&["team", "set", "search", "--results-keep", "9m"]).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(refused.err.contains("results_keep") && refused.err.contains("600"), "{}", refused.err);
+    assert_eq!(operator.json(&["team", "show", "search"]).await["results_keep_secs"], Value::Null);
+    operator.json(&["team", "set", "search", "--results-keep", "10m"]).await;
+    assert_eq!(operator.json(&["team", "show", "search"]).await["results_keep_secs"], 600);
+}
+
+#[tokio::test]
 async fn a_team_is_changed_and_shown() {
     let operator = Operator::new().await;
     operator.json(&["team", "set", "search", "--weight", "4", "--requests-per-minute", "600"]).await;
@@ -421,6 +432,12 @@ async fn kept_answers_are_counted_and_forgotten_and_the_audit_tells_by_whom() {
     assert_eq!(submit("search", &["--cache", "bypass"]).await, "bypass");
     assert_eq!(submit("marketing", &["--cache", "use"]).await, "bypass", "it is off");
 
+    let stats = async |team: &str| operator.json(&["cache", "stats", "--team", team]).await;
+    let (search, marketing) = (stats("search").await, stats("marketing").await);
+    assert_eq!((&search["answers"], &search["kept"][0]["team"]), (&1.into(), &"search".into()), "{search}");
+    assert_eq!((&marketing["answers"], &marketing["kept"]), (&0.into(), &Value::Array(Vec::new())), "{marketing}");
+    assert!(search.get("bytes").is_none() && operator.json(&["cache", "stats"]).await["bytes"].as_u64() > Some(0));
+
     assert_eq!(operator.run(&["cache", "purge"]).await.code, Some(2), "whose?");
     let other = operator.json(&["cache", "purge", "--team", "search", "--model", "big"]).await;
     assert_eq!((&other["answers"], kept().await), (&0.into(), 1));
@@ -432,6 +449,14 @@ async fn kept_answers_are_counted_and_forgotten_and_the_audit_tells_by_whom() {
     assert_eq!((&entry["kind"], &entry["action"]), (&"cache".into(), &"cache purge".into()));
     assert_eq!((&entry["reason"], &entry["name"]), (&"a leak".into(), &"team search".into()));
     assert!(entry["author"].as_str().unwrap().starts_with("ann"), "{entry}");
+
+    // A team that is made again under the name of one that was removed is another.
+    assert_eq!(submit("search", &[]).await, "miss");
+    testkit::eventually("it is kept", Duration::from_secs(20), || async { (kept().await == 1).then_some(()) }).await;
+    assert_eq!(operator.json(&["team", "remove", "search"]).await["change"], "removed");
+    assert_eq!(kept().await, 0);
+    operator.json(&["team", "add", "search"]).await;
+    assert_eq!(submit("search", &["--cache", "use"]).await, "miss");
 }
 
 #[tokio::test]
@@ -490,7 +515,15 @@ async fn an_end_user_is_forgotten_by_one_command_and_the_audit_does_not_name_her
     assert_eq!(captured.code, Some(6), "{}", captured.err);
     let got = operator.run(&["job", "get", "--team", "search", id.as_str()]).await;
     assert!(got.out.contains("the job was forgotten"), "{}", got.out);
+    // Nobody answers whoever would cancel: the time that was given is over first, and the request stays.
+    let deaf = operator.world.broker("deaf").await;
+    worker.drained().await;
+    let _questions = deaf.client.subscribe("tollgate.api.search.cancel").await.unwrap();
+    deaf.client.flush().await.unwrap();
+    let since = std::time::Instant::now();
+    let cut = operator.run(&["forget", "--team", "search", "--job", "search:unheard", "--timeout", "1s"]).await;
+    assert_eq!(cut.code, Some(6), "{}", cut.err);
+    assert!(cut.err.contains("the time was up") && since.elapsed() < Duration::from_secs(20), "{}", cut.err);
     let nobody = operator.run(&["forget", "--team", "search", "--end-user", "nobody"]).await;
     assert_eq!((nobody.code, nobody.err.contains("0 job(s)")), (Some(0), true), "{}", nobody.err);
-    worker.drained().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::{CommitLog, LogEntry, LogError};
 use tollgate_queue::office::{Left, Office, Term};
@@ -89,7 +89,7 @@ impl Traces {
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be opened yet");
-                    pause(PAUSE, term, stop).await
+                    term.wait(PAUSE, stop).await
                 }
             };
             if let Err(left) = left {
@@ -104,7 +104,7 @@ impl Traces {
             Ok(through) => through,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be read yet");
-                return pause(PAUSE, term, stop).await;
+                return term.wait(PAUSE, stop).await;
             }
         };
         // Noted at once: whoever comes after us goes on from here, also if nothing was posted before.
@@ -172,7 +172,7 @@ impl Traces {
                 }
                 Posted::Again(reason, at_least) => {
                     tracing::warn!(reason, "the collector does not take spans; trying again");
-                    pause(at_least.max(wait.mul_f64(rand::random_range(0.5..1.0))), term, stop).await?;
+                    term.wait(at_least.max(wait.mul_f64(rand::random_range(0.5..1.0))), stop).await?;
                     wait = (wait * 2).min(AGAIN.1);
                 }
             }
@@ -184,23 +184,4 @@ impl Traces {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         UnixMillis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).since(entry.at) <= self.config.age_max
     }
-}
-
-/// Waits, and stays in office meanwhile.
-async fn pause(length: Duration, term: &mut Term, stop: &CancellationToken) -> Result<(), Left> {
-    let until = Instant::now() + length;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Err(Left::Stopped),
-            () = sleep_until_first(until, term.touch_at()) => {}
-        }
-        if Instant::now() >= until {
-            return Ok(());
-        }
-        term.touch(stop).await?;
-    }
-}
-
-async fn sleep_until_first(one: Instant, other: Instant) {
-    sleep(one.min(other).saturating_duration_since(Instant::now())).await;
 }

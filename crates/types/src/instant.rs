@@ -23,6 +23,11 @@ impl UnixMillis {
         UnixMillis(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// Reads RFC 3339; `None` for anything else.
+    pub fn from_rfc3339(text: &str) -> Option<UnixMillis> {
+        OffsetDateTime::parse(text, &Rfc3339).ok().map(UnixMillis::from)
+    }
+
     /// RFC 3339 in UTC, or the bare number when it lies outside the calendar.
     pub fn to_rfc3339(self) -> String {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)

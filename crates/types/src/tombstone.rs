@@ -21,7 +21,8 @@ pub struct Tombstone {
     pub sequence: u64,
     /// When the server stored the record.
     pub at: UnixMillis,
-    /// Whether ClickHouse had the record already: else no sink had ever run, and the first one counts the tombstone.
+    /// Whether ClickHouse had the record already: then no sink counts the tombstone. Else whoever made it saw no sink, and
+    /// the first one decides by its own looks which of the two counts.
     pub sunk: bool,
 }
 

@@ -10,6 +10,7 @@ mod books;
 mod error;
 pub mod questions;
 mod range;
+mod recent;
 pub mod reconcile;
 mod row;
 mod rows;
@@ -22,6 +23,7 @@ pub use books::{Books, Source, TeamModelUsage};
 pub use error::{Fault, StoreError};
 
 pub use range::HourRange;
+pub use recent::RecentCalls;
 pub use row::{CacheColumn, Kind, OutcomeColumn, Record, Row, SourceColumn, StatusColumn};
 pub use rows::{ROWS_PER_EVENT_MAX, Stamp, rows};
 pub use samples::{BudgetSample, LaneSample, RepricedCost};

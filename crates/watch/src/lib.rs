@@ -8,10 +8,14 @@
 
 mod alarms;
 mod finding;
+mod look;
+mod record;
 pub mod rules;
 mod sample;
+mod watch;
 
 pub use alarms::Alarms;
 pub use finding::{Finding, Judged};
 pub use rules::{Lines, judge};
 pub use sample::{Books, BudgetState, Dead, Deployment, Drift, Lane, Sample, Sink};
+pub use watch::{KEY, Parts, Watch, WatchConfig, firing};

@@ -1,6 +1,6 @@
 //! What the broker looks like at one moment, as far as the rules need it. Parts that could not be read are absent.
 
-use tollgate_types::{NanoUsd, UnixMillis};
+use tollgate_types::{NanoUsd, Scope, UnixMillis};
 
 /// One look at the broker.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,10 @@ pub struct Lane {
     pub parked: u64,
     /// When its oldest job was accepted, of those in the lane itself.
     pub oldest: Option<UnixMillis>,
+    /// Jobs that workers hold.
+    pub in_flight: u64,
+    /// Deliveries from it since its consumer was made.
+    pub delivered: u64,
     /// The team's share against others of its class; 0 if it is not registered.
     pub weight: u32,
     /// Why it stands still, if somebody paused it.
@@ -45,8 +49,8 @@ pub struct Lane {
 /// Where one cap stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetState {
-    /// Whose money it is, such as `team:search`.
-    pub scope: String,
+    /// Whose money it is.
+    pub scope: Scope,
     /// The team, if it is a team's.
     pub team: Option<String>,
     /// The window, such as `day`.

@@ -16,10 +16,10 @@ use tollgate_policy::cache::{self as rule, Asked, Way};
 use tollgate_providers::Answer;
 use tollgate_queue::answers::{Facts, KeptAnswer, Purge, Slot};
 use tollgate_queue::flights::{Claim, Claimant};
-use tollgate_queue::{Answers, Connection, control};
+use tollgate_queue::{Answers, Connection, control, purged};
 use tollgate_types::caching::SharedBy;
 use tollgate_types::event::{CacheUse, KeptFrom};
-use tollgate_types::{CacheRules, Endpoint, Gate, JobSpec, NanoUsd, Tokens, UsageSource};
+use tollgate_types::{CacheRules, Endpoint, Gate, JobSpec, NanoUsd, Tokens, UnixMillis, UsageSource};
 
 use crate::context::Context;
 use crate::end::{End, Outcome};
@@ -133,7 +133,9 @@ impl Cache {
     }
 
     /// Keeps an answer, for all workers and here; says whether it is kept.
-    pub(crate) async fn keep(&self, wanted: &Wanted, answer: KeptAnswer, cx: &Context) -> bool {
+    ///
+    /// Not if its call began before a purge that reaches it, or its job is forgotten: `called_at` is when it began.
+    pub(crate) async fn keep(&self, wanted: &Wanted, answer: KeptAnswer, called_at: UnixMillis, cx: &Context) -> bool {
         let (slot, since) = (&wanted.slot, self.memory.purges());
         // One that is made anew under the same name is another team.
         if cx.directory.team(&slot.team).is_none() {
@@ -147,9 +149,12 @@ impl Cache {
             return false;
         }
         // After it is kept: who forgets a job puts its tombstone before he looks for answers. Killed before this: the
-        // second look of the request finds it.
-        let result = cx.results.find(&slot.team, &answer.facts.job).await;
-        if result.is_ok_and(|found| found.is_some_and(|existing| existing.is_tombstone)) {
+        // second look of the request finds it. The same with a purge, which notes its time first.
+        let (result, purged) =
+            tokio::join!(cx.results.find(&slot.team, &answer.facts.job), purged::last(&cx.state, slot));
+        let is_forgotten = result.is_ok_and(|found| found.is_some_and(|existing| existing.is_tombstone));
+        let is_purged = purged.map_or(true, |purged| purged.is_some_and(|at| called_at <= at));
+        if is_forgotten || is_purged {
             self.drop_kept(slot).await;
             return false;
         }

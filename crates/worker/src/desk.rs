@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tollgate_queue::control::cancellations;
-use tollgate_queue::service::{Api, Ask, Question};
+use tollgate_queue::service::{Api, Ask, Question, Together};
 use tollgate_types::JobId;
 
 use crate::context::Context;
@@ -131,10 +131,13 @@ async fn answer(question: &Question, cx: &Context) -> Answer {
             let AboutJob { job, explain } = read(&question.payload)?;
             if explain { status::explain(team, &job, cx).await } else { status::status(team, &job, cx).await }
         }
-        Ask::Cancel => {
-            let AboutJob { job, .. } = read(&question.payload)?;
-            cancel::cancel(team, &job, cx).await
-        }
+        Ask::Cancel => match serde_json::from_slice::<Together>(&question.payload) {
+            Ok(Together { jobs }) => cancel::together(team, &jobs, cx).await,
+            Err(_) => {
+                let AboutJob { job, .. } = read(&question.payload)?;
+                cancel::cancel(team, &job, cx).await
+            }
+        },
         Ask::Usage => money::usage(team, cx).await,
         Ask::Budget => money::budget(team, cx).await,
     }

@@ -22,7 +22,7 @@ use tollgate_providers::Answer;
 use tollgate_queue::answers::{Facts, KeptAnswer, Slot};
 use tollgate_queue::flights::{Claim, LEASE, Lease};
 use tollgate_queue::{ApiError, Connection, Flights};
-use tollgate_types::{AttemptOutcome, AttemptRecord, ErrorCode};
+use tollgate_types::{AttemptOutcome, AttemptRecord, ErrorCode, UnixMillis};
 
 use crate::cache::{self, Ticket, Wanted};
 use crate::call::Came;
@@ -63,8 +63,8 @@ enum Keeping {
     /// If there is one, it stays.
     #[default]
     AsItIs,
-    /// This one takes its place.
-    New(Box<(Wanted, KeptAnswer)>),
+    /// This one takes its place, of a call that began then.
+    New(Box<(Wanted, KeptAnswer, UnixMillis)>),
     /// It goes: it was to be refreshed, and the answer that came is not kept.
     Gone(Slot),
 }
@@ -133,7 +133,7 @@ impl Flight {
                         at: cx.clock.now(),
                     };
                     let body = Bytes::copy_from_slice(answer.body.get().as_bytes());
-                    let keeping = Keeping::New(Box::new((wanted, KeptAnswer { facts, body })));
+                    let keeping = Keeping::New(Box::new((wanted, KeptAnswer { facts, body }, attempt.started_at)));
                     Landing { keeping, claim, apart: false }
                 }
                 Err(unkept) => {
@@ -190,10 +190,10 @@ impl Landing {
         let Landing { keeping, claim, mut apart } = self;
         match keeping {
             Keeping::New(keeping) if answered => {
-                let (wanted, answer) = *keeping;
+                let (wanted, answer, called_at) = *keeping;
                 cx.config.crash.point("K1");
                 // One that cannot be kept would make them call one after the other.
-                apart |= !cx.cache.keep(&wanted, answer, cx).await;
+                apart |= !cx.cache.keep(&wanted, answer, called_at, cx).await;
                 cx.config.crash.point("K2");
             }
             Keeping::Gone(slot) => cx.cache.drop_kept(&slot).await,

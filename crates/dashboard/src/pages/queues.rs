@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use tollgate_operate::exit::{Code, Failure};
 use tollgate_operate::lanes::{Names, Row, rows};
 use tollgate_operate::live::Operator;
-use tollgate_operate::waiting::{Everywhere, oldest};
+use tollgate_operate::waiting::{Everywhere, oldest_of_each};
 use tollgate_operate::{accounts, lanes};
 use tollgate_queue::directory::Paused;
 use tollgate_types::{LaneKey, UnixMillis};
@@ -40,7 +40,7 @@ pub(super) async fn count(operator: Operator, models: Vec<String>) -> Result<Que
     let pauses = operator.directory.pauses();
     names.note(&pauses);
     let weight = |lane: &LaneKey| operator.directory.team(&lane.team).map(|record| record.weight);
-    let oldest = oldest(&operator.connection.client, everywhere.lanes.keys()).await;
+    let oldest = oldest_of_each(&operator.connection.client, everywhere.lanes.keys()).await;
     let rows = rows(&everywhere.lanes, &pauses, &weight, &names);
     Ok(Queues { rows, oldest, for_later: everywhere.for_later })
 }

@@ -84,6 +84,7 @@ struct Passed {
     block: usize,
     jwt: usize,
     ends: Ends,
+    values: url::Read,
 }
 
 /// Passes over the text once and lets the finders look at each literal's place.
@@ -101,7 +102,7 @@ fn look(scan: &mut Scan<'_>, anchor: Anchor, place: Range<usize>, passed: &mut P
     let Range { start, end } = place;
     match anchor {
         Anchor::Scheme => url::userinfo(scan, end),
-        Anchor::Parameter(name) => url::parameter(scan, end, name),
+        Anchor::Parameter(name) => url::parameter(scan, end, name, &mut passed.values),
         Anchor::Block if start >= passed.block => {
             passed.block = pem::block(scan, start, &mut passed.ends).unwrap_or(passed.block);
         }

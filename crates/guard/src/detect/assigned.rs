@@ -13,7 +13,7 @@ use super::view::{ceil, floor};
 use crate::Entity;
 use judge::{is_password, is_secret, is_uuid};
 
-pub(crate) use judge::is_placeholder;
+pub(crate) use judge::{has_digit, is_placeholder};
 
 /// The longest value that is read.
 const VALUE_MAX: usize = 256;
@@ -216,7 +216,7 @@ fn value<'t>(text: &'t str, word: &Range<usize>, kind: Kind) -> Option<Value<'t>
     let quote = (opening > 0).then(|| bytes[at - 1]).filter(|quote| *quote != b'*');
     let ends = |byte: &u8| match quote {
         Some(quote) => *byte == quote || *byte == b'\\' || *byte == b'\n',
-        None => byte.is_ascii_whitespace() || b"\"'`,;<>|)\\".contains(byte) || (*byte == b'&' && sign == Sign::Equals),
+        None => ENDS[usize::from(*byte)] || (*byte == b'&' && sign == Sign::Equals),
     };
     let mut len = bounded.iter().position(ends).unwrap_or(bounded.len());
     while !text.is_char_boundary(at + len) {
@@ -225,10 +225,24 @@ fn value<'t>(text: &'t str, word: &Range<usize>, kind: Kind) -> Option<Value<'t>
     let mut value = &text[at..at + len];
     if quote.is_none() {
         value = value.trim_end_matches(['.', ':', '*', ']', '}', '?']);
-        value = value.split(['，', '。', '、', '；', '」', '）']).next().unwrap_or(value);
+        if !value.is_ascii() {
+            value = value.split(['，', '。', '、', '；', '」', '）']).next().unwrap_or(value);
+        }
     }
     (!value.is_empty()).then(|| Value { text: value, range: at..at + value.len(), quoted: quote.is_some(), sign })
 }
+
+/// What ends a value without quotes.
+static ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = b" \t\n\x0C\r\"'`,;<>|)\\";
+    let mut at = 0;
+    while at < bytes.len() {
+        ends[bytes[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
 
 /// The content of the element that the word names: `<password>x</password>`.
 fn element(text: &str, word: &Range<usize>, at: usize) -> Option<(Sign, usize)> {

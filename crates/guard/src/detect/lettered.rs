@@ -59,20 +59,15 @@ fn grouped(scan: &mut Scan<'_>, word: &Range<usize>) {
         if word.len() == 6 {
             hetu(scan, word);
         }
-        // The letters of a British number stand before its digits, a space apart.
-        if word.len() <= 6
-            && let [.., left, right, b' '] = before
-            && left.is_ascii_alphabetic()
-            && right.is_ascii_alphabetic()
-        {
-            joined(scan, Entity::UkNino, word.start - 3, "AA 99 99 99 A", is_nino);
-            joined(scan, Entity::UkNino, word.start - 3, "AA 999999 A", is_nino);
-            joined(scan, Entity::UkNino, word.start - 3, "AA 999999A", is_nino);
-        }
-        let forms = ["99999999-A", "99.999.999-A", "99.999.999 A", "99 999 999 A", "99.999.999A", "99999999 A"];
-        if matches!(word.len(), 2 | 8) && bytes.get(word.end).is_some_and(|next| b"-. ".contains(next)) {
-            forms.iter().for_each(|form| joined(scan, Entity::EsDni, word.start, form, is_dni));
-        }
+        nino_apart(scan, word);
+        let forms: &[&str] = match (word.len(), bytes.get(word.end)) {
+            (2, Some(b'.')) => &["99.999.999-A", "99.999.999 A", "99.999.999A"],
+            (2, Some(b' ')) => &["99 999 999 A"],
+            (8, Some(b'-')) => &["99999999-A"],
+            (8, Some(b' ')) => &["99999999 A"],
+            _ => &[],
+        };
+        forms.iter().for_each(|form| joined(scan, Entity::EsDni, word.start, form, is_dni));
         if word.len() == 1 {
             corsican_grouped(scan, word.start);
         }
@@ -97,6 +92,20 @@ fn grouped(scan: &mut Scan<'_>, word: &Range<usize>) {
     }
 }
 
+/// A British number whose letters stand before its digits, a space apart, as a word of two letters does before any number.
+fn nino_apart(scan: &mut Scan<'_>, word: &Range<usize>) {
+    let form = match word.len() {
+        2 => "AA 99 99 99 A",
+        6 => "AA 999999 A",
+        _ => return,
+    };
+    if let Some(start) = word.start.checked_sub(3)
+        && scan.bytes()[start + 2] == b' '
+    {
+        joined(scan, Entity::UkNino, start, form, is_nino);
+    }
+}
+
 /// Takes what stands here in this form (`A` a letter, `9` a digit) if its letters and digits pass the check.
 fn joined(scan: &mut Scan<'_>, entity: Entity, start: usize, form: &str, check: fn(&[u8]) -> bool) {
     if let Some((joined, len, range)) = read(scan.bytes(), start, form)
@@ -112,23 +121,21 @@ fn read(bytes: &[u8], start: usize, form: &str) -> Option<([u8; CHARACTERS_MAX],
     let text = bytes.get(range.clone())?;
     let bordered = start.checked_sub(1).is_none_or(|at| !bytes[at].is_ascii_alphanumeric())
         && bytes.get(range.end).is_none_or(|after| !after.is_ascii_alphanumeric());
-    let (mut joined, mut len) = ([0; CHARACTERS_MAX], 0);
-    for (&byte, form) in text.iter().zip(form.bytes()) {
-        let fits = match form {
-            b'A' => byte.is_ascii_alphabetic(),
-            b'9' => byte.is_ascii_digit(),
-            b'#' => byte.is_ascii_alphanumeric(),
-            other => byte == other,
-        };
-        if !fits {
-            return None;
-        }
-        if byte.is_ascii_alphanumeric() {
-            joined[len] = byte;
-            len += 1;
-        }
+    let fits = |(&byte, form): (&u8, u8)| match form {
+        b'A' => byte.is_ascii_alphabetic(),
+        b'9' => byte.is_ascii_digit(),
+        b'#' => byte.is_ascii_alphanumeric(),
+        other => byte == other,
+    };
+    if !bordered || !text.iter().zip(form.bytes()).all(fits) {
+        return None;
     }
-    bordered.then_some((joined, len, range))
+    let (mut joined, mut len) = ([0; CHARACTERS_MAX], 0);
+    for &byte in text.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+        joined[len] = byte;
+        len += 1;
+    }
+    Some((joined, len, range))
 }
 
 /// The digits of a text as numbers; none if another byte is among them.

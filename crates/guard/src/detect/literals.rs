@@ -95,6 +95,7 @@ impl Literals {
     }
 
     /// One if a literal may begin with the first of these bytes, else zero.
+    #[inline(always)]
     fn may_begin(&self, here: u64) -> u64 {
         let hash = hash(here as u32);
         (self.begun[hash as usize / 64] >> (hash % 64) & 1) | u64::from(here as u16 == self.pair)
@@ -120,6 +121,7 @@ impl Literals {
 }
 
 /// The first eight bytes in small letters; of a shorter text, as if spaces followed.
+#[inline(always)]
 fn eight(text: &[u8]) -> u64 {
     let bytes = text.first_chunk().copied().unwrap_or_else(|| {
         let mut bytes = [0; 8];
@@ -129,6 +131,7 @@ fn eight(text: &[u8]) -> u64 {
     u64::from_le_bytes(bytes) | SMALL
 }
 
+#[inline(always)]
 fn hash(start: u32) -> u32 {
     start.wrapping_mul(0x9E37_79B1) >> (u32::BITS - HASH_BITS)
 }

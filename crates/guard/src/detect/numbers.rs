@@ -204,12 +204,10 @@ fn word(scan: &mut Scan<'_>, word: &Range<usize>, passed: &mut Passed) {
 }
 
 fn digits(scan: &mut Scan<'_>, word: &Range<usize>, passed: &mut Passed) {
-    let joined = |byte: &u8| byte.is_ascii_digit() || b" -./".contains(byte);
-    let long = scan.bytes()[word.start..].iter().take(GROUPED_MIN).take_while(|byte| joined(byte)).count();
+    let joined = |&byte: &u8| matches!(byte, b'0'..=b'9' | b' ' | b'-' | b'.' | b'/');
     // Nearly all numbers of a text end here.
-    if long == GROUPED_MIN
-        && let Some(cluster) = Cluster::at(scan.bytes(), word.start)
-    {
+    let long = scan.bytes().get(word.start..word.start + GROUPED_MIN).is_some_and(|head| head.iter().all(joined));
+    if long && let Some(cluster) = Cluster::at(scan.bytes(), word.start) {
         if scan.wanted.has(Entity::PaymentCard) {
             card::at(scan, &cluster);
         }

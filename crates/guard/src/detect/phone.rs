@@ -37,6 +37,9 @@ pub(crate) fn at(scan: &mut Scan<'_>, start: usize) -> Option<usize> {
     if !scan.wanted.has(Entity::Phone) {
         return None;
     }
+    if !is_begun(scan.bytes(), start) {
+        return None;
+    }
     let written = read(scan.bytes(), start)?;
     let range = written.range.clone();
     let plus = scan.bytes()[range.start] == b'+';
@@ -55,6 +58,13 @@ pub(crate) fn at(scan: &mut Scan<'_>, start: usize) -> Option<usize> {
         None => grouped && is_grouped(scan, &written) && is_valid(scan, &written),
     };
     taken.then(|| note(scan, range, said))
+}
+
+/// Whether as many bytes as the fewest digits follow that are digits or stand between them: nearly all numbers of a text
+/// are shorter.
+fn is_begun(bytes: &[u8], start: usize) -> bool {
+    let belongs = |&byte: &u8| matches!(byte, b'0'..=b'9' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+    bytes.get(start..start + DIGITS_MIN).is_some_and(|head| head.iter().all(belongs))
 }
 
 /// Whether it is written as one that is dialled within a country, whichever: a zero or a bracket first, or many groups.
@@ -86,8 +96,9 @@ fn read(bytes: &[u8], digit: usize) -> Option<Written> {
         end = at + group;
         let sign = bytes[end..].iter().take(3).take_while(|byte| b" -./()".contains(byte)).count();
         let signs_here = &bytes[end..end + sign];
-        let known: [&[u8]; 11] = [b" ", b"-", b".", b"/", b") ", b" (", b")", b"(", b" - ", b")-", b" / "];
-        if !known.contains(&signs_here) || !bytes.get(end + sign).is_some_and(u8::is_ascii_digit) {
+        let known =
+            matches!(signs_here, b" " | b"-" | b"." | b"/" | b") " | b" (" | b")" | b"(" | b" - " | b")-" | b" / ");
+        if !known || !bytes.get(end + sign).is_some_and(u8::is_ascii_digit) {
             break;
         }
         dots += usize::from(signs_here == b".");

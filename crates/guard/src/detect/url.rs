@@ -1,6 +1,6 @@
 //! Passwords and keys within URLs: before the host, and as values of the query.
 
-use super::assigned::is_placeholder;
+use super::assigned::{has_digit, is_placeholder};
 use super::scan::{Rank, Scan};
 use crate::Entity;
 
@@ -52,17 +52,30 @@ pub(crate) fn userinfo(scan: &mut Scan<'_>, from: usize) {
     }
 }
 
+/// How far the values of parameters were read, so that one within another is not read again.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// Up to here no byte behind the last value's start ends one.
+    until: usize,
+}
+
+impl Read {
+    /// Where the value ends that begins here; asked in ascending order.
+    fn end(&mut self, bytes: &[u8], from: usize) -> usize {
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"&#\"'<>`\\,;)]}|".contains(byte) || !byte.is_ascii();
+        let last = bytes.len().min(from + VALUE_MAX);
+        let unread = self.until.clamp(from, last);
+        self.until = bytes[unread..last].iter().position(ends).map_or(last, |len| unread + len);
+        self.until
+    }
+}
+
 /// Looks at the value of the query parameter whose `=` is before this place.
-pub(crate) fn parameter(scan: &mut Scan<'_>, from: usize, name: &str) {
-    let bytes = scan.bytes();
-    let bounded = &bytes[from..bytes.len().min(from + VALUE_MAX)];
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"&#\"'<>`\\,;)]}|".contains(byte) || !byte.is_ascii();
-    let len = bounded.iter().position(ends).unwrap_or(bounded.len());
-    let value = scan.text[from..from + len].trim_end_matches('.');
+pub(crate) fn parameter(scan: &mut Scan<'_>, from: usize, name: &str, read: &mut Read) {
+    let end = read.end(scan.bytes(), from);
+    let value = scan.text[from..end].trim_end_matches('.');
     let secret = matches!(name, "password" | "passwd" | "pwd" | "secret" | "client_secret") && value.len() >= 4;
-    let random = value.len() >= 8
-        && value.bytes().any(|byte| byte.is_ascii_digit())
-        && value.len() >= if name == "key" { KEY_MIN } else { 8 };
+    let random = value.len() >= 8 && value.len() >= if name == "key" { KEY_MIN } else { 8 } && has_digit(value);
     if (secret || random) && !is_placeholder(value) {
         scan.saw(Entity::UrlCredentials, from..from + value.len(), Rank::Confirmed);
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 /// A set of sequences: the first and the last of each run.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ranges(BTreeMap<u64, u64>);
+pub struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
     /// Puts one in; says whether it is new.
-    pub(super) fn insert(&mut self, sequence: u64) -> bool {
+    pub fn insert(&mut self, sequence: u64) -> bool {
         if self.contains(sequence) {
             return false;
         }
@@ -21,12 +21,12 @@ impl Ranges {
     }
 
     /// Whether one is in.
-    pub(super) fn contains(&self, sequence: u64) -> bool {
+    pub fn contains(&self, sequence: u64) -> bool {
         self.0.range(..=sequence).next_back().is_some_and(|(_, last)| *last >= sequence)
     }
 
     /// Whether all from `first` to `last`, both included, are in.
-    pub(super) fn covers(&self, first: u64, last: u64) -> bool {
+    pub fn covers(&self, first: u64, last: u64) -> bool {
         first > last || self.0.range(..=first).next_back().is_some_and(|(_, end)| *end >= last)
     }
 }

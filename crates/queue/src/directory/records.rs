@@ -16,6 +16,8 @@ pub struct Checks {
     pub budgets: fn(&[Budget]) -> Result<(), String>,
     /// Judges what a record says about guardrails by itself.
     pub guardrails: fn(&Policy) -> Result<(), String>,
+    /// The least `results_keep_secs` that is written; outside of tests [`RESULTS_KEEP_SECS_MIN`].
+    pub results_keep_secs_min: u64,
 }
 
 /// The largest weight of a team or a class.
@@ -235,11 +237,19 @@ pub(super) fn about(key: &str) -> Result<Option<About>, String> {
 
 /// A record that is kept under a key of its own.
 pub trait Record: DeserializeOwned + Serialize {
-    /// Judges it, as every write and every read does.
+    /// Judges it, as every read does.
     ///
     /// # Errors
     /// What is wrong with it, with the field.
     fn check(&self, checks: Checks) -> Result<(), String>;
+
+    /// Judges it as a write does: it is refused for more than [`Record::check`], but what is stored all the same holds.
+    ///
+    /// # Errors
+    /// As [`Record::check`].
+    fn check_write(&self, checks: Checks) -> Result<(), String> {
+        self.check(checks)
+    }
 }
 
 /// Reads a record, whole or not at all.
@@ -256,13 +266,16 @@ pub(super) fn decode<R: Record>(value: &[u8], checks: Checks) -> Result<R, Strin
     Ok(record)
 }
 
+/// The shortest time that results keep their texts, in the file and in live configuration: a job that is delivered again
+/// must still find its answer, and its producer must have fetched it.
+pub const RESULTS_KEEP_SECS_MIN: u64 = 600;
 /// The longest time that can be said; the stream's own limit ends before it.
 pub const RESULTS_KEEP_SECS_MAX: u64 = 3650 * 24 * 3600;
 
-fn check_keep(keep: Option<u64>) -> Result<(), String> {
+fn check_keep(keep: Option<u64>, least: u64) -> Result<(), String> {
     match keep {
-        Some(seconds) if !(1..=RESULTS_KEEP_SECS_MAX).contains(&seconds) => {
-            Err(format!("`results_keep_secs` is {seconds}, which is not from 1 to {RESULTS_KEEP_SECS_MAX}"))
+        Some(seconds) if !(least..=RESULTS_KEEP_SECS_MAX).contains(&seconds) => {
+            Err(format!("`results_keep_secs` is {seconds}, which is not from {least} to {RESULTS_KEEP_SECS_MAX}"))
         }
         Some(_) | None => Ok(()),
     }
@@ -287,11 +300,16 @@ impl Record for TeamRecord {
         }
         self.access.check()?;
         self.cache.check().map_err(|why| format!("cache: {why}"))?;
-        check_keep(self.results_keep_secs)?;
+        check_keep(self.results_keep_secs, 1)?;
         match self.key_limits.keys().find(|key| key.is_empty()) {
             Some(_) => Err("key_limits: a key's id is empty".to_owned()),
             None => Ok(()),
         }
+    }
+
+    fn check_write(&self, checks: Checks) -> Result<(), String> {
+        self.check(checks)?;
+        check_keep(self.results_keep_secs, checks.results_keep_secs_min)
     }
 }
 
@@ -300,7 +318,7 @@ impl Record for Organisation {
         for class in Class::ALL {
             check_weight(&format!("class_weights.{class}"), self.class_weights.of(class))?;
         }
-        check_keep(self.results_keep_secs)?;
+        check_keep(self.results_keep_secs, 1)?;
         // A project, user or key belongs to a team.
         if let Some(budget) = self.budgets.iter().find(|budget| budget.on != Target::Owner) {
             return Err(format!("budgets: '{}' is of a team; everybody together has only `owner`", budget.on));
@@ -308,6 +326,11 @@ impl Record for Organisation {
         self.cache.check().map_err(|why| format!("cache: {why}"))?;
         (checks.guardrails)(&self.guardrails).map_err(|why| format!("guardrails.{why}"))?;
         (checks.budgets)(&self.budgets)
+    }
+
+    fn check_write(&self, checks: Checks) -> Result<(), String> {
+        self.check(checks)?;
+        check_keep(self.results_keep_secs, checks.results_keep_secs_min)
     }
 }
 
@@ -331,7 +354,24 @@ mod tests {
     fn team(json: &str) -> Result<TeamRecord, String> {
         let budgets = |budgets: &[Budget]| if budgets.len() > 1 { Err("too many".into()) } else { Ok(()) };
         let guardrails = |policy: &Policy| if policy.input.len() > 1 { Err("input".into()) } else { Ok(()) };
-        decode(json.as_bytes(), Checks { budgets, guardrails })
+        decode(json.as_bytes(), Checks { budgets, guardrails, results_keep_secs_min: 600 })
+    }
+
+    #[test]
+    fn results_are_kept_for_ten_minutes_at_least_unless_it_is_stored_already() {
+        const CHECKS: Checks =
+            Checks { budgets: |_| Ok(()), guardrails: |_| Ok(()), results_keep_secs_min: RESULTS_KEEP_SECS_MIN };
+        let team = |keep| TeamRecord { results_keep_secs: keep, ..TeamRecord::default() };
+        let all = |keep| Organisation { results_keep_secs: keep, ..Organisation::default() };
+        for keep in [None, Some(600), Some(RESULTS_KEEP_SECS_MAX)] {
+            assert_eq!((team(keep).check_write(CHECKS), all(keep).check_write(CHECKS)), (Ok(()), Ok(())), "{keep:?}");
+        }
+        for keep in [0, 1, 599, RESULTS_KEEP_SECS_MAX + 1] {
+            for refused in [team(Some(keep)).check_write(CHECKS), all(Some(keep)).check_write(CHECKS)] {
+                assert!(refused.as_ref().is_err_and(|why| why.contains("`results_keep_secs`")), "{keep}: {refused:?}");
+            }
+        }
+        assert_eq!((team(Some(1)).check(CHECKS), all(Some(1)).check(CHECKS)), (Ok(()), Ok(())));
     }
 
     #[test]
@@ -365,7 +405,7 @@ mod tests {
             let refused = team(&bad).expect_err(&bad);
             assert!(refused.contains(part), "{bad}: {refused}");
         }
-        let any = Checks { budgets: |_| Ok(()), guardrails: |_| Ok(()) };
+        let any = Checks { budgets: |_| Ok(()), guardrails: |_| Ok(()), results_keep_secs_min: 600 };
         let on_a_project = r#"{"budgets":[{"on":"project:x","window":"day","cap_usd":1}]}"#;
         assert!(decode::<Organisation>(on_a_project.as_bytes(), any).is_err());
         let weightless = r#"{"class_weights":{"batch":0}}"#;

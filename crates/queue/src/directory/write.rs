@@ -85,8 +85,8 @@ impl Directory {
     async fn put<R: Record>(&self, key: String, record: &R, expected: Expected) -> Result<(), DirectoryError> {
         let value = Bytes::from(serde_json::to_vec(record).expect("texts and numbers always serialise"));
         // Read back as everybody will read it.
-        decode::<R>(&value, self.shared.checks)
-            .map_err(|reason| DirectoryError::Invalid { key: key.clone(), reason })?;
+        let judged = decode::<R>(&value, self.shared.checks).and_then(|_| record.check_write(self.shared.checks));
+        judged.map_err(|reason| DirectoryError::Invalid { key: key.clone(), reason })?;
         let written = match expected {
             Expected::Absent => self.bucket.create(&key, value.clone()).await,
             Expected::Revision(revision) => self.bucket.update(&key, value.clone(), revision).await,

@@ -14,7 +14,9 @@ async fn open(world: &World) -> Directory {
         Some(_) => Err("`fortnight` is not a window".to_owned()),
         None => Ok(()),
     };
-    Directory::open(&world.context, Checks { budgets, guardrails: |_| Ok(()) }).await.expect("it opens")
+    Directory::open(&world.context, Checks { budgets, guardrails: |_| Ok(()), results_keep_secs_min: 600 })
+        .await
+        .expect("it opens")
 }
 
 /// A directory that follows, as long as the set lives.

@@ -9,8 +9,7 @@ use serde_json::json;
 use testkit::World;
 use tokio::task::JoinHandle;
 use tollgate_queue::commit_log::{CommitLog, Whole};
-use tollgate_queue::tombs::{Entombed, Passed};
-use tollgate_retention::Whom;
+use tollgate_retention::{Entomb, Entombed, Passed, Whom};
 use tollgate_settler::rebuild::{Rebuilt, Which, rebuild};
 use tollgate_sink::{Sink, SinkConfig, SinkProgress};
 use tollgate_types::{ErrorCode, JobId, UnixMillis, headers};
@@ -138,8 +137,8 @@ async fn records_that_are_removed_before_the_reader_comes_to_them_are_counted_by
     let (tombs, all) = (bench.tombs().await, Passed { settled: u64::MAX, sunk: None });
     for n in 0..REMOVED {
         let job = format!("j-{}", n * 7).parse().expect("an id");
-        let entombed = tombs.entomb("search", &job, ErrorCode::NotKept, &all).await;
-        assert_eq!(entombed, Ok(Entombed::Now));
+        let entombed = Entomb::new(&tombs, &bench.state, &log, all).job("search", &job, ErrorCode::NotKept).await;
+        assert_eq!(entombed.expect("an answer"), Entombed::Now);
     }
     assert_eq!(read(whole).await, before);
     assert_eq!(of_the_log(&log).await, before);

@@ -1,13 +1,18 @@
 //! Forgetting jobs, wherever they are.
 
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::json;
-use testkit::{World, eventually};
+use testkit::{Flow, Proxy, World, eventually};
+use tollgate_queue::Answers;
+use tollgate_queue::answers::Purge;
 use tollgate_queue::directory::{Pause, Paused};
+use tollgate_queue::service::{self, Cancelling};
 use tollgate_queue::texts;
-use tollgate_retention::{ForgetError, Request, Whom};
-use tollgate_types::{Class, ErrorCode, JobId, Status, UnixMillis, subjects};
+use tollgate_retention::{ForgetError, Kept, Request, Whom};
+use tollgate_types::{Class, ErrorCode, JobId, Status, Tombstone, UnixMillis, headers, subjects};
 
 use crate::bench::{Bench, CANARY, LIMIT, of_user, quick};
 
@@ -251,7 +256,7 @@ async fn jobs_that_an_end_user_sends_after_the_request_are_not_meant_by_its_seco
     let _sweeper = bench.sweeper("sweeper").await;
     bench.gone(&bench.search, &before, ErrorCode::Forgotten).await;
     eventually("it is struck off", LIMIT, || async {
-        Request::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
+        Kept::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
     })
     .await;
     assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
@@ -364,9 +369,143 @@ async fn a_request_that_was_kept_is_finished_by_the_sweeper_whoever_died() {
     let _sweeper = bench.sweeper("sweeper").await;
     bench.gone(&bench.search, &id, ErrorCode::Forgotten).await;
     eventually("it is struck off", LIMIT, || async {
-        Request::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
+        Kept::all(&bench.state).await.expect("they can be read").is_empty().then_some(())
     })
     .await;
     assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
     worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_by_itself_is_not_told_as_cancelled() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let ended = bench.submit(quick(CANARY), None).await;
+    bench.result(&ended).await;
+    let running = bench.submit(World::line(CANARY, Some("delay=60s;tokens=10"), json!({})), None).await;
+    eventually("it is called", LIMIT, || async { (bench.calls_of(&running) == 1).then_some(()) }).await;
+    let unknown: JobId = "search:unknown".parse().expect("an id");
+    let connection = bench.world.broker("asker").await;
+    let asked = [ended.clone(), running.clone(), unknown.clone()];
+    let told = service::cancel(&connection, "search", &asked).await.expect("an answer");
+    let expected =
+        [(ended, Cancelling::Ended), (running.clone(), Cancelling::Cancelled), (unknown, Cancelling::Unknown)];
+    assert_eq!(told, expected.into());
+    assert_eq!(bench.result(&running).await.tollgate.status, Status::Cancelled);
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_asked_once_for_all_jobs_of_an_end_user() {
+    const JOBS: usize = 30;
+    let bench = Bench::start().await;
+    let lines = (0..JOBS).map(|n| bench.submit(of_user(&format!("{CANARY} {n}"), "ann"), None));
+    futures_util::future::join_all(lines).await;
+    let onlooker = bench.world.broker("onlooker").await;
+    let mut questions = onlooker.client.subscribe("tollgate.api.search.cancel").await.expect("subscribed");
+    onlooker.client.flush().await.expect("the server knows of it");
+    // They wait behind a pause, so that none ends by itself.
+    let lane = Paused::Lane { class: None, team: "search".parse().expect("a team") };
+    let pause = Pause { what: lane.to_string(), author: "ann".into(), at: UnixMillis(0), reason: "a test".into() };
+    bench.directory.pause(&lane, &pause).await.expect("paused");
+    let worker = bench.worker().await;
+    let (forget, request) = (bench.forget().await, bench.request(Whom::EndUser("ann".to_owned())));
+    let done = eventually("a worker answers", LIMIT, || async { forget.once(&request).await.ok() }).await;
+    assert_eq!((done.jobs, done.cancelled, done.ended), (JOBS as u64, JOBS as u64, 0), "{done:?}");
+    let mut heard = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(200), questions.next()).await {
+        heard += 1;
+    }
+    // Those that nobody heard were asked before a worker was there.
+    assert!((1..=3).contains(&heard), "{heard} questions for {JOBS} jobs");
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_again_while_a_request_is_finished_is_not_forgotten_himself() {
+    let bench = Bench::start().await;
+    let request = bench.request(Whom::EndUser("ann".to_owned()));
+    let kept = |request: &Request| {
+        let request = request.clone();
+        let state = &bench.state;
+        async move { request.keep(state).await.expect("it is kept") }
+    };
+    let asked_again = Request { asked_at: request.asked_at.plus(Duration::from_secs(1)), ..request.clone() };
+    let (first, second) = (kept(&request).await, kept(&asked_again).await);
+    first.clone().done(&bench.state).await.expect("an answer");
+    first.put_off(UnixMillis(1), &bench.state).await.expect("an answer");
+    assert_eq!(Kept::all(&bench.state).await.expect("an answer"), std::slice::from_ref(&second));
+    second.clone().put_off(UnixMillis(7), &bench.state).await.expect("an answer");
+    let put_off = Kept::all(&bench.state).await.expect("an answer").pop().expect("it is kept");
+    assert_eq!(put_off.request, Request { due: UnixMillis(7), ..asked_again });
+    // What was put off is kept anew: the old revision strikes nothing off.
+    second.done(&bench.state).await.expect("an answer");
+    assert_eq!(Kept::all(&bench.state).await.expect("an answer").len(), 1);
+    put_off.done(&bench.state).await.expect("an answer");
+    assert_eq!(Kept::all(&bench.state).await.expect("an answer"), []);
+}
+
+/// A worker that is asked and does not answer holds a request up for longer than another sweeper waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweeper_that_finishes_requests_for_long_stays_in_office() {
+    let bench = Bench::start().await;
+    let deaf = bench.world.broker("deaf").await;
+    let mut questions = deaf.client.subscribe("tollgate.api.search.cancel").await.expect("subscribed");
+    deaf.client.flush().await.expect("the server knows of it");
+    let whom = Whom::Job("search:unheard".parse().expect("an id"));
+    let request = Request { due: UnixMillis(1), ..bench.request(whom) };
+    request.keep(&bench.state).await.expect("it is kept");
+    let _first = bench.sweeper("first").await;
+    questions.next().await.expect("it is asked");
+    let _second = bench.sweeper("second").await;
+    // Eight signs of life are four leases; whoever stands by waits for three.
+    let mut last = 0;
+    for _ in 0..8 {
+        last = eventually("it shows that it is there", LIMIT, || async {
+            let (value, revision) =
+                bench.state.get("sweeper").await.expect("an answer").expect("somebody is in office");
+            let record: serde_json::Value = serde_json::from_slice(&value).expect("a record");
+            assert_eq!(record["owner"], "first", "{record}");
+            (revision > last).then_some(revision)
+        })
+        .await;
+    }
+}
+
+/// Each is forgotten in the moment in which its result is published, by the two steps of it that matter here: the tombstone,
+/// and the removal of what is kept. Its worker hears late that the result is published, so he keeps the answer afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_kept_while_its_job_is_forgotten_does_not_stay() {
+    const JOBS: usize = 5;
+    let bench = Bench::start().await;
+    let cable = Proxy::start(bench.world.nats.port()).await;
+    let worker = bench.world.worker_over(bench.world.broker_at(cable.url(), "w1").await, "w1", |_| {}).await;
+    cable.to_client(Flow::Late(Duration::from_millis(50)));
+    let onlooker = bench.world.broker("onlooker").await;
+    let mut results = onlooker.client.subscribe("tollgate.results.search.*").await.expect("subscribed");
+    onlooker.client.flush().await.expect("the server knows of it");
+    let context = async_nats::jetstream::new(onlooker.client.clone());
+    let (answers, log, tombs) = (Answers::new(&onlooker.client), bench.log().await, bench.tombs().await);
+    for n in 0..JOBS {
+        let sequence = log.bounds().await.expect("bounds").last + 1;
+        let line = World::line(&format!("{CANARY} {n}"), Some("tokens=10"), json!({ "cache": "use" }));
+        bench.submit(line, None).await;
+        let result = results.next().await.expect("its result is published");
+        let said = result.headers.expect("a result has headers");
+        let mut sent = async_nats::HeaderMap::new();
+        for name in [headers::USAGE, headers::DIGEST] {
+            sent.insert(name, said.get(name).expect("a result says it").as_str());
+        }
+        sent.insert(headers::TOMBSTONE, Tombstone::new(sequence, UnixMillis(0), false).to_header());
+        let purge = Purge { team: Some("search".to_owned()), ..Purge::default() };
+        let sent = context.publish_with_headers(result.subject, sent, "{}".into()).await.expect("it is sent");
+        let (stored, purged) = tokio::join!(sent.into_future(), answers.purge(&purge));
+        assert_eq!(stored.expect("it is stored").sequence, sequence + 1);
+        purged.expect("what is kept is removed");
+        results.next().await.expect("its tombstone was published");
+        tombs.bury(sequence).await.expect("the result is removed");
+    }
+    worker.drained().await;
+    assert_eq!(bench.places_of(CANARY).await, Vec::<String>::new());
+    assert_eq!(answers.contents().await.expect("counted").answers, 0);
 }

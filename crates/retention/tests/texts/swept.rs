@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use testkit::eventually;
 use tollgate_client::Producer;
+use tollgate_retention::{Entomb, Entombed, Passed};
 use tollgate_types::{Class, ErrorCode, JobId, Status};
 
 use crate::bench::{Bench, CANARY, LIMIT, quick};
@@ -80,6 +81,41 @@ async fn what_the_sink_has_not_read_is_not_touched_however_old_it_is() {
     for id in [&second, &third] {
         bench.gone(&bench.search, id, ErrorCode::NotKept).await;
     }
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_comes_while_tombstones_are_made_meets_their_records_first() {
+    let bench = Bench::start().await;
+    let worker = bench.worker().await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(run(&bench, &bench.search, &format!("{CANARY} {n}")).await);
+    }
+    let (tombs, log) = (bench.tombs().await, bench.log().await);
+    let mut at = Vec::new();
+    for id in &ids {
+        at.push(tombs.find("search", id).await.expect("an answer").expect("a result").sequence);
+    }
+    // Whoever entombs looked before there was a sink, and now there is one, at the first of them.
+    let looked = Passed { settled: u64::MAX, sunk: None };
+    sink_stands_at(&bench, at[0]).await;
+    let entomb = Entomb::new(&tombs, &bench.state, &log, looked);
+    for (id, expected) in ids.iter().zip([Entombed::Now, Entombed::NotPassed, Entombed::NotPassed]) {
+        let entombed = entomb.job("search", id, ErrorCode::NotKept).await.expect("an answer");
+        assert_eq!(entombed, expected, "{id}");
+    }
+    // Nor does anybody who finds their tombstones remove them, be it the sweeper.
+    let again = entomb.job("search", &ids[1], ErrorCode::NotKept).await.expect("an answer");
+    assert_eq!(again, Entombed::NotPassed);
+    bench.keep("search", Some(1)).await;
+    let _sweeper = bench.sweeper("sweeper").await;
+    bench.gone(&bench.search, &ids[2], ErrorCode::NotKept).await;
+    // It has been through all of them once it sweeps one that the sink has passed.
+    sink_stands_at(&bench, at[1]).await;
+    eventually("the second goes", LIMIT, || async { (bench.places_of(CANARY).await.len() == 1).then_some(()) }).await;
+    sink_stands_at(&bench, at[2]).await;
+    eventually("no text is left", LIMIT, || async { bench.places_of(CANARY).await.is_empty().then_some(()) }).await;
     worker.drained().await;
 }
 

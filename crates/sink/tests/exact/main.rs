@@ -38,6 +38,8 @@ async fn every_record_counts_once_whatever_dies() {
     a_lost_record_is_made_up_for_from_the_tables(&World::new(addr, "lost_record").await).await;
     a_stream_made_anew_is_counted_on_top(&World::new(addr, "anew").await).await;
     removed_records_are_passed_over(&World::new(addr, "removed").await).await;
+    a_record_and_its_tombstone_from_before_the_first_sink_count_as_one(&World::new(addr, "both").await).await;
+    a_tombstone_of_somebody_who_saw_no_sink_yet_counts_nothing(&World::new(addr, "unseen").await).await;
     killed_anywhere_again_and_again(&mut World::new(addr, "anywhere").await).await;
     engine.shutdown().await;
 }
@@ -187,6 +189,47 @@ async fn removed_records_are_passed_over(world: &World) {
     stream.purge().await.expect("it is purged");
     world.proxy.set(Mode::Forward);
     world.check_caught_up().await;
+}
+
+/// Whoever made the tombstones was killed before he removed all that they stand for, and then came the first sink; it is
+/// killed with each batch half in.
+async fn a_record_and_its_tombstone_from_before_the_first_sink_count_as_one(world: &World) {
+    world.publish(60).await;
+    for sequence in [1, 2, 5, 31, 32, 60] {
+        world.entomb(sequence).await;
+    }
+    for sequence in [2, 31] {
+        world.remove(sequence).await;
+    }
+    world.publish(20).await;
+    world.proxy.set(Mode::LoseInsertAnswers);
+    for name in ["a", "b", "c"] {
+        let (sink, lost) = (world.sink(name), world.proxy.lost());
+        wait_until("a batch is sent", || async { world.proxy.lost() > lost }).await;
+        sink.kill().await;
+    }
+    // Another finishes the removal while there is a sink that has not come to the record.
+    world.remove(32).await;
+    world.proxy.set(Mode::Forward);
+    let _last = world.sink("d");
+    world.check_exact().await;
+}
+
+/// Whoever makes it looked for a sink before there was one: it met the record, which goes now.
+async fn a_tombstone_of_somebody_who_saw_no_sink_yet_counts_nothing(world: &World) {
+    world.publish(40).await;
+    let first = world.sink("a");
+    world.check_exact().await;
+    for sequence in [1, 40] {
+        world.entomb(sequence).await;
+    }
+    world.check_exact().await;
+    world.remove(1).await;
+    first.kill().await;
+    world.entomb(22).await;
+    world.publish(10).await;
+    let _second = world.sink("b");
+    world.check_exact().await;
 }
 
 async fn killed_anywhere_again_and_again(world: &mut World) {

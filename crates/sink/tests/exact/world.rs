@@ -18,7 +18,7 @@ use tollgate_queue::state::State;
 use tollgate_queue::streams::{self, Limits};
 use tollgate_sink::{Sink, SinkConfig, SinkProgress};
 use tollgate_types::event::{AttemptOutcome, AttemptRecord, CacheUse, EventKind};
-use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent, UsageSource, headers, subjects};
+use tollgate_types::{NanoUsd, Status, Tokens, Tombstone, UnixMillis, UsageEvent, UsageSource, headers, subjects};
 use tollgate_usage::reconcile::{self, Ledger};
 use tollgate_usage::{ClickHouseConfig, HourRange, Schema, Source, Store};
 
@@ -157,6 +157,24 @@ impl World {
         }
     }
 
+    /// Publishes the tombstone of a record, as one does who saw no sink; the record stays.
+    pub(crate) async fn entomb(&self, sequence: u64) {
+        let stream = self.context.get_stream(subjects::RESULTS_STREAM).await.expect("the stream");
+        let record = stream.get_raw_message(sequence).await.expect("the record");
+        let tombstone = Tombstone::new(sequence, UnixMillis::from(record.time), false);
+        let mut map = HeaderMap::new();
+        map.insert(headers::USAGE, record.headers.get(headers::USAGE).expect("a record").as_str());
+        map.insert(headers::TOMBSTONE, tombstone.to_header());
+        let publish = self.context.publish_with_headers(record.subject.to_string(), map, "{}".into()).await;
+        publish.expect("it is sent").await.expect("it is stored");
+    }
+
+    /// Removes a record.
+    pub(crate) async fn remove(&self, sequence: u64) {
+        let stream = self.context.get_stream(subjects::RESULTS_STREAM).await.expect("the stream");
+        stream.delete_message(sequence).await.expect("it is removed");
+    }
+
     /// Waits until the sink says that it is at the end of the log.
     pub(crate) async fn check_caught_up(&self) {
         let log = CommitLog::open(&self.context).await.expect("the log opens");
@@ -177,10 +195,12 @@ impl World {
 
     pub(crate) async fn read_log(&self) -> Ledger {
         let log = CommitLog::open(&self.context).await.expect("the log opens");
-        let bounds = log.bounds().await.expect("bounds");
-        let entries = log.read_range(bounds.first, bounds.last, DEADLINE).await.expect("the whole log");
+        let mut whole = log.whole().await.expect("the log can be read");
         let mut ledger = Ledger::new();
-        entries.iter().filter_map(|e| e.event.as_ref().ok()).for_each(|event| reconcile::book(&mut ledger, event));
+        while let Some(batch) = whole.next().await.expect("the whole log") {
+            let events = batch.iter().filter_map(|counted| counted.entry.event.as_ref().ok());
+            events.for_each(|event| reconcile::book(&mut ledger, event));
+        }
         ledger
     }
 }

@@ -61,13 +61,13 @@ pub(super) async fn would_apply(directory: Option<&Directory>, config: &Config) 
     let mut refused = Vec::new();
     if says_anything(config) {
         let changed = would(&Everybody, directory, |known| organisation(config, known)).await?;
-        refused.extend(changed.after.check(connect::CHECKS).err().map(|why| format!("organisation: {why}")));
+        refused.extend(changed.after.check_write(connect::CHECKS).err().map(|why| format!("organisation: {why}")));
         steps.push(Step::of("organisation", "", &changed, WOULD));
     }
     for (name, settings) in &config.teams {
         let name = name_of(name);
         let changed = would(&name, directory, |known| team(settings, known)).await?;
-        refused.extend(changed.after.check(connect::CHECKS).err().map(|why| format!("teams.{name}: {why}")));
+        refused.extend(changed.after.check_write(connect::CHECKS).err().map(|why| format!("teams.{name}: {why}")));
         steps.push(Step::of("team", name.as_str(), &changed, WOULD));
     }
     if refused.is_empty() {

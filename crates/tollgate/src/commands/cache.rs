@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tollgate_queue::answers::{Contents, Purge};
-use tollgate_queue::{Answers, ApiError, Connection, control};
+use tollgate_queue::state::State;
+use tollgate_queue::{Answers, ApiError, control, purged};
 use tollgate_types::{Gate, NanoUsd, Team};
 
 use super::Cx;
@@ -14,7 +15,7 @@ use crate::config::values::Period;
 use crate::connect;
 use crate::exit::{Code, Failure, Outcome};
 use crate::live::diff::Change;
-use crate::live::{self, By};
+use crate::live::{self, By, Operator};
 use crate::output;
 
 /// The flags.
@@ -189,16 +190,22 @@ async fn purge(which: &Which, model: Option<&str>, by: &By, cx: &Cx) -> Outcome 
     let purge = Purge { team, model: model.map(Gate::digest_of_model), key: None };
     let change = Change { scope: String::new(), budget: None, what: format!("forgotten: kept answers of {what}") };
     operator.note(("cache", &what), "cache purge", change).await?;
-    let answers = forget(&purge, &operator.connection, "repeat the command").await?;
+    let answers = forget(&purge, &operator, "repeat the command").await?;
     cx.output.record(&Purged { what, answers }, |done| format!("{}: {} answers forgotten", done.what, done.answers))?;
     Ok(Code::Ok)
 }
 
-/// Forgets what NATS holds, and tells the workers; says how many answers there were.
+/// Notes the time, forgets what NATS holds, and tells the workers; says how many answers there were. An answer whose call
+/// is under way is not kept.
 ///
 /// # Errors
 /// Why not, with the remedy.
-pub(super) async fn forget(purge: &Purge, connection: &Connection, remedy: &str) -> Result<u64, Failure> {
+pub(super) async fn forget(purge: &Purge, operator: &Operator, remedy: &str) -> Result<u64, Failure> {
+    let connection = &operator.connection;
+    let noted = async { purged::note(&State::open(&operator.context).await?, purge, operator.now()).await };
+    noted.await.map_err(|error| {
+        Failure::new(Code::Nats, "the kept answers were not forgotten").because(&error).try_this(remedy)
+    })?;
     let purged = Answers::new(&connection.client).purge(purge).await;
     let answers = purged.map_err(|error| {
         Failure::new(Code::Nats, "the kept answers were not forgotten").because(&error).try_this(remedy)

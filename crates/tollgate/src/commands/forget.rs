@@ -3,9 +3,10 @@
 //! The audit first, then the kept request, then the work: killed anywhere after the request, the sweeper of a process
 //! with the role `settler` finishes it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 use tollgate_queue::CrashPlan;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::state::State;
@@ -36,7 +37,7 @@ pub struct Args {
     /// Say which jobs are meant, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// How long to wait until the settler and the sink have read what is to go; after it the broker does the rest
+    /// How long to work, and to wait until the settler and the sink have read what is to go; the broker does the rest
     #[arg(long, default_value = "30s", value_name = "DURATION")]
     timeout: Period,
     #[command(flatten)]
@@ -79,8 +80,12 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     // From here on it is done, whoever is killed.
     let kept = request.keep(&state).await;
     kept.map_err(|error| Failure::new(Code::Nats, "nothing was done: the request cannot be kept").because(&error))?;
-    let done = until_done(&forget, &request, args.timeout.0).await.map_err(|error| failed(&error))?;
+    let (done, cut) = until_done(&forget, &request, args.timeout.0).await.map_err(|error| failed(&error))?;
     cx.output.record(&done, in_words)?;
+    if cut {
+        output::say("the time was up first; the rest is done by the broker, within minutes");
+        return Ok(Code::Timeout);
+    }
     if done.pending > 0 {
         output::say(
             "the rest goes as soon as the settler and the sink have read it; `tollgate doctor` looks after both",
@@ -100,16 +105,20 @@ impl Args {
     }
 }
 
-async fn until_done(forget: &Forget, request: &Request, within: Duration) -> Result<Forgotten, ForgetError> {
-    let since = Instant::now();
+/// What was done, and whether it was cut short: what is dropped on the way is finished by the sweeper.
+async fn until_done(forget: &Forget, request: &Request, within: Duration) -> Result<(Forgotten, bool), ForgetError> {
+    let until = Instant::now() + within;
     let mut sum = Forgotten::default();
     loop {
-        let done = forget.once(request).await?;
+        let mut done = Forgotten::default();
+        let looked = timeout_at(until, forget.look(request, &mut done)).await;
         sum.add(done);
-        if done.pending == 0 || since.elapsed() >= within {
-            return Ok(sum);
+        match looked {
+            Err(_) => return Ok((sum, true)),
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(())) if done.pending == 0 || Instant::now() >= until => return Ok((sum, false)),
+            Ok(Ok(())) => tokio::time::sleep(LOOK).await,
         }
-        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -132,7 +141,8 @@ fn failed(error: &ForgetError) -> Failure {
         | ForgetError::Log(_)
         | ForgetError::Backlog(_)
         | ForgetError::Cancel { .. }
-        | ForgetError::Api(_) => failure.try_this("run it again; what was done stays done"),
+        | ForgetError::Api(_)
+        | ForgetError::Entomb(_) => failure.try_this("run it again; what was done stays done"),
     }
 }
 
@@ -141,6 +151,7 @@ fn in_words(done: &Forgotten) -> String {
     let facts = [
         ("jobs", done.jobs),
         ("cancelled first", done.cancelled),
+        ("ended by themselves meanwhile", done.ended),
         ("never seen, and never to run", done.unseen),
         ("results without texts", done.results + done.before),
         ("still to be read by the books", done.pending),

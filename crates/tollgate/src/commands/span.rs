@@ -1,9 +1,13 @@
-//! `--since`, `--from` and `--to`: a stretch of time on the command line, as whole hours.
+//! `--since`, `--during`, `--from` and `--to`: a stretch of time on the command line, as whole hours.
+
+mod during;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tollgate_types::UnixMillis;
 use tollgate_usage::HourRange;
+
+use during::During;
 
 use crate::config::values::Period;
 use crate::exit::{Code, Failure};
@@ -12,8 +16,11 @@ use crate::exit::{Code, Failure};
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Span {
     /// The time until now, such as 24h or 7d
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to", "during"])]
     since: Option<Period>,
+    /// A stretch of the calendar (UTC): today, yesterday, "this week", "last week", "last month", 2026-11 or 2026-11-26
+    #[arg(long, value_name = "WORDS", conflicts_with_all = ["from", "to"])]
+    during: Option<During>,
     /// The beginning, such as 2026-12-01 or 2026-12-01T10:00:00Z
     #[arg(long, value_name = "TIME", value_parser = point)]
     from: Option<UnixMillis>,
@@ -25,7 +32,7 @@ pub struct Span {
 impl Span {
     /// Whether nothing was said.
     pub fn is_open(&self) -> bool {
-        self.since.is_none() && self.from.is_none() && self.to.is_none()
+        self.since.is_none() && self.during.is_none() && self.from.is_none() && self.to.is_none()
     }
 
     /// The whole hours that were meant; without a word the last `default` until `now`.
@@ -33,6 +40,10 @@ impl Span {
     /// # Errors
     /// A failure with [`Code::Usage`] if it ends before it begins.
     pub fn hours(&self, default: Period, now: UnixMillis) -> Result<HourRange, Failure> {
+        if let Some(during) = self.during {
+            let (from, to) = during.bounds(now);
+            return Ok(HourRange::covering(from, to));
+        }
         let to = self.to.unwrap_or(now);
         let back = i64::try_from(self.since.unwrap_or(default).0.as_millis()).unwrap_or(i64::MAX);
         let from = self.from.unwrap_or(UnixMillis(to.0.saturating_sub(back)));

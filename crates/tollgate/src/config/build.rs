@@ -15,6 +15,7 @@ use tollgate_settler::SettlerConfig;
 use tollgate_sink::SinkConfig;
 use tollgate_traces::{ExporterConfig, TracesConfig};
 use tollgate_usage::ClickHouseConfig;
+use tollgate_watch::WatchConfig;
 use tollgate_worker::{Pool, Priced, Routes, StandIns};
 
 use super::sections::{self, CheckerKind, Config, Credential, Key, Model, Price, Provider};
@@ -143,6 +144,18 @@ pub fn sink(config: &Config, name: &str) -> SinkConfig {
 pub fn settler(config: &Config, name: &str) -> SettlerConfig {
     let settler = &config.settler;
     SettlerConfig { lease: settler.lease.0, batch_wait: settler.batch_wait.0, ..SettlerConfig::new(name) }
+}
+
+/// How the broker is watched, by a process of that name.
+pub fn watch(config: &Config, name: &str) -> WatchConfig {
+    let alerts = &config.alerts;
+    WatchConfig {
+        every: alerts.every.0,
+        record_every: alerts.record_every.0,
+        again_after: alerts.again_after.0,
+        lines: alerts.lines(),
+        ..WatchConfig::new(name)
+    }
 }
 
 /// How traces are exported, by a process of that name; nothing if they are not.

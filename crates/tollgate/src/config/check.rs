@@ -209,6 +209,14 @@ impl Checker<'_> {
     }
 
     fn alerts(&mut self) {
+        let alerts = &self.config.alerts;
+        self.period("alerts.every", alerts.every, SECOND, 10 * MINUTE);
+        self.period("alerts.record_every", alerts.record_every, 10 * SECOND, 60 * MINUTE);
+        self.period("alerts.again_after", alerts.again_after, MINUTE, 30 * 24 * 60 * MINUTE);
+        self.number("alerts.provider_failures", alerts.provider_failures.into(), 0, 100);
+        if !(alerts.drift == 0.0 || (1.0..=1000.0).contains(&alerts.drift)) {
+            self.problem("alerts.drift", "this is neither 0, for off, nor from 1 to 1000");
+        }
         let Some(webhook) = &self.config.alerts.webhook else { return };
         // The address may carry a key, so no message repeats it.
         let address = reqwest::Url::parse(webhook.expose());

@@ -11,6 +11,7 @@ use tollgate_types::guardrails::Policy;
 
 use super::values::{Period, Secret, Size};
 
+mod alerts;
 mod cache;
 mod checkers;
 mod dashboard;
@@ -18,6 +19,7 @@ mod teams;
 mod telemetry;
 mod upstream;
 
+pub use alerts::Alerts;
 pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
 pub use dashboard::{Dashboard, DashboardRole, DashboardUser};
@@ -45,7 +47,7 @@ pub struct Config {
     pub cache: Cache,
     /// What is kept of teams that have their prompts and answers captured.
     pub capture: Capture,
-    /// Where alerts go beside their subject.
+    /// What is watched, and where alerts go beside their subject.
     pub alerts: Alerts,
     /// Probes and metrics.
     pub http: Http,
@@ -286,14 +288,6 @@ impl Default for Capture {
         let bytes = u64::try_from(limits.capture_bytes_max).expect("the default is positive");
         Capture { keep: Period(limits.capture_age_max), bytes_max: Size(bytes) }
     }
-}
-
-/// Where alerts go beside their subject.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Alerts {
-    /// The address that each alert is posted to as JSON. Such addresses often carry a key, so it is shown as a secret.
-    pub webhook: Option<Secret>,
 }
 
 /// How the log goes into ClickHouse.

@@ -51,7 +51,7 @@ mod tests {
     fn a_cap_that_will_be_reached_is_told_once_enough_of_the_window_has_passed() {
         let check = |now: i64, spent_at: Option<i64>, expected: Option<f64>| {
             let budget = BudgetState {
-                scope: "team:search".into(),
+                scope: "team:search".parse().expect("a scope"),
                 team: Some("search".into()),
                 window: "day".into(),
                 starts: UnixMillis(0),

@@ -10,6 +10,7 @@ mod sink;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tollgate_operate::Period;
 use tollgate_types::{AlertKind, Class};
 
 use crate::finding::Judged;
@@ -74,7 +75,7 @@ pub fn judge(sample: &Sample, lines: &Lines) -> Judged {
 
 /// A length of time for people, to the second.
 fn in_words(length: Duration) -> String {
-    format!("{}s", length.as_secs())
+    Period(Duration::from_secs(length.as_secs())).to_string()
 }
 
 #[cfg(test)]

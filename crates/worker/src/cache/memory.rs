@@ -132,6 +132,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_is_found_as_it_is_and_the_latest_stays() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        assert!(memory.find(&slot("a", "1")).is_none());
+        memory.put(&slot("a", "1"), answer(10), 0);
+        memory.put(&slot("a", "1"), answer(20), 0);
+        memory.put(&slot("a", "2"), answer(30), 0);
+        let bytes = |slot| memory.find(&slot).map(|answer| answer.body.len());
+        assert_eq!((bytes(slot("a", "1")), bytes(slot("a", "2")), bytes(slot("b", "1"))), (Some(20), Some(30), None));
+        memory.put(&slot("a", "3"), answer(200_000), 0);
+        assert_eq!(bytes(slot("a", "3")), None, "it is larger than everything together may be");
+        assert_eq!(memory.answers.weight(), 20 + 30 + 2 * FACTS_BYTES);
+    }
+
+    #[test]
+    fn what_is_purged_elsewhere_holds_up_only_what_was_read_before() {
+        let memory = Memory::new(100_000, watch::channel(Health::default()).1);
+        let since = memory.purges();
+        memory.purge(&Purge { team: Some("b".into()), ..Purge::default() });
+        memory.put(&slot("a", "1"), answer(10), since);
+        assert!(memory.find(&slot("a", "1")).is_none(), "it may have been reached");
+        memory.put(&slot("a", "1"), answer(10), memory.purges());
+        assert!(memory.find(&slot("a", "1")).is_some());
+        let since = memory.purges();
+        memory.forget(&Forgotten { team: "b".into(), jobs: vec!["b:1".parse().unwrap()] });
+        memory.put(&slot("a", "2"), answer(10), since);
+        assert!(memory.find(&slot("a", "2")).is_none() && memory.find(&slot("a", "1")).is_some());
+    }
+
+    #[test]
     fn a_purge_in_the_same_moment_leaves_nothing_behind() {
         let memory = Memory::new(100_000, watch::channel(Health::default()).1);
         let (slot, barrier) = (slot("a", "1"), std::sync::Barrier::new(2));

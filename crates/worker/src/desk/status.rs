@@ -1,5 +1,6 @@
 //! Where a job is, and why it is not running.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -120,7 +121,7 @@ fn unknown(job: &JobId) -> Refusal {
     Refusal::new(404, message)
 }
 
-async fn ended(team: &str, job: &JobId, cx: &Context) -> Result<Option<Value>, Refusal> {
+pub(super) async fn ended(team: &str, job: &JobId, cx: &Context) -> Result<Option<Value>, Refusal> {
     let found = cx.results.find(team, job).await.map_err(|error| Refusal::unavailable(&error))?;
     Ok(found.map(|existing| {
         let event = &existing.event;
@@ -167,44 +168,95 @@ fn waits(job: &JobId, place: &Found, cx: &Context) -> Value {
     })
 }
 
-/// Finds a job that has no result: parked, by its subject; else by reading the team's lanes.
+/// Finds a job that has no result.
 pub(super) async fn find(team: &str, job: &JobId, cx: &Context) -> Result<Option<Found>, Refusal> {
-    let unavailable = |error: tollgate_queue::ApiError| Refusal::unavailable(&error);
+    let (mut found, whole) = find_all(team, &BTreeSet::from([job.clone()]), cx).await?;
+    match found.remove(job) {
+        None if !whole => {
+            let message = format!("too_many: {READ_MAX} waiting jobs were read, and {job} is not among them");
+            Err(Refusal::new(503, message))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Finds jobs that have no result: parked, by their subjects; else by reading the team's lanes, once for all. Says also
+/// whether they were read to their end, which they are not once all are found.
+pub(super) async fn find_all(
+    team: &str,
+    jobs: &BTreeSet<JobId>,
+    cx: &Context,
+) -> Result<(BTreeMap<JobId, Found>, bool), Refusal> {
     // Who has what in his hands, as it is now.
     cx.in_flight.look_back().await.map_err(|error| Refusal::unavailable(&error))?;
-    if let Some(copy) = cx.wait.find_parked(team, job).await.map_err(unavailable)?.pop() {
-        return Ok(Some(found::copy(copy, cx)));
+    let mut found = BTreeMap::new();
+    find_parked(team, jobs, &mut found, cx).await?;
+    if found.len() == jobs.len() {
+        return Ok((found, true));
     }
     let mut scan = open(cx).await?;
-    let filter = format!("tollgate.jobs.*.{team}");
+    let (filter, sought) = (format!("tollgate.jobs.*.{team}"), Sought::new(jobs));
     let (mut from, mut read) = (1, 0);
     loop {
-        let page = scan.page(Origin::Jobs, &filter, from).await.map_err(unavailable)?;
-        for stored in page.jobs.iter().filter(|stored| may_be(stored, job)) {
-            if let Some(found) = found::job(Origin::Jobs, stored, cx).filter(|found| found.waiting.job == *job) {
-                return Ok(Some(found));
+        let page = scan.page(Origin::Jobs, &filter, from).await.map_err(|error| Refusal::unavailable(&error))?;
+        for stored in page.jobs.iter().filter(|stored| sought.may_be(stored)) {
+            let place = found::job(Origin::Jobs, stored, cx).filter(|place| jobs.contains(&place.waiting.job));
+            if let Some(place) = place {
+                found.entry(place.waiting.job.clone()).or_insert(place);
             }
         }
         read += page.jobs.len();
+        if found.len() == jobs.len() {
+            return Ok((found, true));
+        }
         let Some(next) = page.next else {
-            // Parked while its lane was read.
-            let parked = cx.wait.find_parked(team, job).await.map_err(unavailable)?.pop();
-            return Ok(parked.map(|copy| found::copy(copy, cx)));
+            // Parked while their lane was read.
+            find_parked(team, jobs, &mut found, cx).await?;
+            return Ok((found, true));
         };
         if read >= READ_MAX {
-            let message = format!("too_many: {read} waiting jobs were read, and {job} is not among them");
-            return Err(Refusal::new(503, message));
+            return Ok((found, false));
         }
         from = next;
     }
 }
 
-/// Whether a message may be this job: cheap, and right unless it has no id of its own.
-fn may_be(stored: &Stored, job: &JobId) -> bool {
-    match stored.header(headers::JOB_ID) {
-        Some(id) if id.parse::<JobId>().is_ok() => id == job.as_str(),
-        // Then its id is made from its sequence.
-        Some(_) | None => job.as_str().rsplit(':').next() == Some(stored.sequence.to_string().as_str()),
+async fn find_parked(
+    team: &str,
+    jobs: &BTreeSet<JobId>,
+    found: &mut BTreeMap<JobId, Found>,
+    cx: &Context,
+) -> Result<(), Refusal> {
+    for job in jobs {
+        if !found.contains_key(job)
+            && let Some(copy) =
+                cx.wait.find_parked(team, job).await.map_err(|error| Refusal::unavailable(&error))?.pop()
+        {
+            found.insert(job.clone(), found::copy(copy, cx));
+        }
+    }
+    Ok(())
+}
+
+/// What is looked for in a lane.
+struct Sought<'a> {
+    ids: HashSet<&'a str>,
+    /// Of those whose ids may be made from their sequence.
+    sequences: HashSet<u64>,
+}
+
+impl Sought<'_> {
+    fn new(jobs: &BTreeSet<JobId>) -> Sought<'_> {
+        let sequences = jobs.iter().filter_map(|job| job.as_str().rsplit(':').next()?.parse().ok());
+        Sought { ids: jobs.iter().map(JobId::as_str).collect(), sequences: sequences.collect() }
+    }
+
+    /// Whether a message may be one of the jobs: cheap, and right unless it has no id of its own.
+    fn may_be(&self, stored: &Stored) -> bool {
+        match stored.header(headers::JOB_ID) {
+            Some(id) if id.parse::<JobId>().is_ok() => self.ids.contains(id),
+            Some(_) | None => self.sequences.contains(&stored.sequence),
+        }
     }
 }
 

@@ -5,8 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tollgate_policy::routing::Strategy;
-use tollgate_types::Status;
+use tollgate_queue::answers::Purge;
+use tollgate_queue::directory::{Expected, TeamRecord};
+use tollgate_queue::lanes::ask_the_time;
+use tollgate_queue::state::State;
+use tollgate_queue::{ServerClock, control, purged};
 use tollgate_types::event::CacheUse;
+use tollgate_types::{Gate, Status};
 use tollgate_worker::{Routes, StandIns};
 
 use crate::bench::{Bench, answers_after, asking, check_hit, cut_short, line};
@@ -88,4 +93,76 @@ async fn the_answer_of_a_team_that_is_gone_is_not_kept() {
     bench.result(&id, Duration::from_secs(30)).await;
     worker.drained().await;
     assert_eq!(bench.answers().contents().await.expect("counted").answers, 0);
+}
+
+/// As `cache purge` and `team remove` do it.
+async fn purge(bench: &Bench, purge: &Purge) {
+    let operator = bench.world.broker("operator").await;
+    let state = State::open(&bench.world.jetstream().await).await.expect("the bucket exists");
+    let clock = ServerClock::new();
+    ask_the_time(&operator.client, &clock).await.expect("the server tells its time");
+    purged::note(&state, purge, clock.now()).await.expect("noted");
+    bench.answers().purge(purge).await.expect("purged");
+    control::announce_purged(&operator, purge).await.expect("told");
+    operator.client.flush().await.expect("sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_call_was_under_way_when_it_was_purged_is_not_kept() {
+    let all = Purge::default();
+    let of = |team: &str| Purge { team: Some(team.to_owned()), ..Purge::default() };
+    let model = |team: Option<&str>, model: &str| Purge {
+        team: team.map(str::to_owned),
+        model: Some(Gate::digest_of_model(model)),
+        ..Purge::default()
+    };
+    let bench = Bench::start(answers_after(600.0)).await;
+    for (n, (which, reached)) in [
+        (all, true),
+        (of("search"), true),
+        (model(None, "fast"), true),
+        (model(Some("search"), "fast"), true),
+        (of("marketing"), false),
+        (model(Some("search"), "other"), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let worker = bench.worker(&format!("w{n}")).await;
+        let before = bench.answers().contents().await.expect("counted").answers;
+        let calls = bench.calls();
+        let id = bench.submit(asking("use", &format!("question {n}"))).await;
+        bench.until_called(calls + 1).await;
+        purge(&bench, &which).await;
+        bench.result(&id, Duration::from_secs(30)).await;
+        // What a worker has to do for the cache is done when it has drained.
+        worker.drained().await;
+        let kept = bench.answers().contents().await.expect("counted").answers;
+        assert_eq!(kept, before + u64::from(!reached), "{which:?}");
+    }
+    let _worker = bench.worker("after").await;
+    let first = bench.run_kept(asking("use", "after all of them")).await;
+    check_hit(&bench.run(asking("use", "after all of them")).await, &first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_that_is_made_again_at_once_gets_no_answer_of_the_old_one() {
+    let bench = Bench::start(answers_after(600.0)).await;
+    let worker = bench.worker("w0").await;
+    let kept = bench.run_kept(asking("use", "kept before")).await;
+    check_hit(&bench.run(asking("use", "kept before")).await, &kept);
+    let calls = bench.calls();
+    let under_way = bench.submit(asking("use", "under way")).await;
+    bench.until_called(calls + 1).await;
+    let (directory, team) = (bench.world.directory().await, "search".parse().expect("a team"));
+    assert!(directory.remove_team(&team).await.expect("removed"));
+    purge(&bench, &Purge { team: Some("search".to_owned()), ..Purge::default() }).await;
+    directory.put_team(&team, &TeamRecord::default(), Expected::Any).await.expect("made again");
+    bench.result(&under_way, Duration::from_secs(30)).await;
+    worker.drained().await;
+    let _worker = bench.worker("w1").await;
+    for question in ["kept before", "under way"] {
+        let again = bench.run(asking("use", question)).await;
+        assert_eq!((again.tollgate.status, again.tollgate.cache), (Status::Succeeded, CacheUse::Miss), "{question}");
+    }
 }

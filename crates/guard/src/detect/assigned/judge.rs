@@ -72,26 +72,45 @@ const NONE: &[&str] = &[
 /// Whether the value can be a password.
 pub(crate) fn is_password(value: &Value<'_>) -> bool {
     let text = value.text;
-    let digits = text.chars().any(char::is_numeric);
-    let marked = digits || text.bytes().any(|byte| byte.is_ascii_punctuation() && !b"-'._/:".contains(&byte));
-    let mixed = text.chars().skip(1).any(char::is_uppercase) && text.chars().any(char::is_lowercase);
-    let letters = text.chars().any(char::is_alphabetic);
-    let short = text.chars().count() < if text.is_ascii() { 4 } else { 6 };
-    let spaced = text.contains(char::is_whitespace);
-    let given = match value.sign {
-        Sign::Equals if value.quoted => !spaced || marked,
+    let ascii = text.is_ascii();
+    let short = text.chars().nth(if ascii { 3 } else { 5 }).is_none();
+    // Each of these reads the value, and a text can have one behind every few bytes.
+    let digits = || if ascii { has_digit(text) } else { text.chars().any(char::is_numeric) };
+    let marked = || digits() || text.bytes().any(|byte| MARKS[usize::from(byte)]);
+    let mixed = || text.chars().skip(1).any(char::is_uppercase) && text.chars().any(char::is_lowercase);
+    let letters = || text.chars().any(char::is_alphabetic);
+    let spaced = || text.contains(char::is_whitespace);
+    let given = || match value.sign {
+        Sign::Equals if value.quoted => !spaced() || marked(),
         Sign::Equals => true,
-        Sign::Colon if value.quoted => !spaced && (text.is_ascii() || marked),
-        Sign::Colon => marked,
-        Sign::Is => marked || (text.is_ascii() && (mixed || (value.quoted && !spaced && text.len() >= 6))),
-        Sign::Flag => marked || mixed,
+        Sign::Colon if value.quoted => !spaced() && (ascii || marked()),
+        Sign::Colon => marked(),
+        Sign::Is => marked() || (ascii && (mixed() || (value.quoted && !spaced() && text.len() >= 6))),
+        Sign::Flag => marked() || mixed(),
         Sign::Nothing => {
-            digits && letters && text.len() >= 6 && !spaced && !text.starts_with("sha") && !text.starts_with("base")
+            let named = text.starts_with("sha") || text.starts_with("base");
+            !named && text.len() >= 6 && digits() && letters() && !spaced()
         }
     };
     // These read the value again and again.
     let other = || is_placeholder(text) || is_code(text) || NONE.contains(&text.to_lowercase().as_str());
-    given && !short && !other()
+    !short && given() && !other()
+}
+
+/// Punctuation that words do not have.
+static MARKS: [bool; 256] = {
+    let mut marks = [false; 256];
+    let mut at = 0_u8;
+    while at < 0x80 {
+        marks[at as usize] = at.is_ascii_punctuation() && !matches!(at, b'-' | b'\'' | b'.' | b'_' | b'/' | b':');
+        at += 1;
+    }
+    marks
+};
+
+/// Whether a digit is in it, sought many bytes at a time.
+pub(crate) fn has_digit(text: &str) -> bool {
+    text.as_bytes().chunks(32).any(|chunk| chunk.iter().fold(false, |any, byte| any | byte.is_ascii_digit()))
 }
 
 /// Whether the value looks random and is not the name of something.

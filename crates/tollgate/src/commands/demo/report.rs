@@ -122,7 +122,7 @@ impl Report {
     pub(super) fn print(&self, output: &Output) -> Result<(), Failure> {
         match output.format() {
             Format::Json | Format::Jsonl => output.text(&serde_json::to_string(self).expect("it has texts as keys")),
-            Format::Table => output.text(&self.in_words(output)),
+            Format::Table | Format::Csv => output.text(&self.in_words(output)),
         }
     }
 

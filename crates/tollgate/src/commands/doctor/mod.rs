@@ -38,7 +38,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     }
     match cx.output.format() {
         // Sentences do not fit into columns.
-        Format::Table => findings.iter().try_for_each(|finding| cx.output.text(&finding.to_string()))?,
+        Format::Table | Format::Csv => findings.iter().try_for_each(|finding| cx.output.text(&finding.to_string()))?,
         Format::Json | Format::Jsonl => cx.output.records(&findings, &[], |_| Vec::new())?,
     }
     let failed = findings.iter().find(|finding| finding.verdict == Verdict::Fail);

@@ -65,7 +65,7 @@ fn print(answer: &Value, cx: &Cx, words: impl FnOnce(&Known) -> String) -> Resul
     match cx.output.format() {
         // As it was answered, with what this version does not know.
         Format::Json | Format::Jsonl => cx.output.record(answer, |_| String::new()),
-        Format::Table => cx.output.text(&words(&read(answer)?)),
+        Format::Table | Format::Csv => cx.output.text(&words(&read(answer)?)),
     }
 }
 

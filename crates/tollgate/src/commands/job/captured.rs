@@ -38,7 +38,7 @@ pub(super) async fn run(args: &Args, cx: &Cx) -> Outcome {
         .map_err(|error| Failure::new(Code::Failed, "the capture cannot be read").because(&error))?;
     match cx.output.format() {
         Format::Json | Format::Jsonl => cx.output.record(&captured, |_| String::new())?,
-        Format::Table => cx.output.text(&format!("{}\n\n{}", captured.request, captured.result))?,
+        Format::Table | Format::Csv => cx.output.text(&format!("{}\n\n{}", captured.request, captured.result))?,
     }
     Ok(Code::Ok)
 }

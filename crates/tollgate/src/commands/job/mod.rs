@@ -97,7 +97,7 @@ pub(super) fn unanswered(error: &WaitError) -> Failure {
 pub(super) fn print(line: &[u8], output: &Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.text(&String::from_utf8_lossy(line)),
-        Format::Table => {
+        Format::Table | Format::Csv => {
             let result: JobResult = serde_json::from_slice(line)
                 .map_err(|error| Failure::new(Code::Failed, "the result cannot be read").because(&error))?;
             output.text(&facts(&result, output))

@@ -69,7 +69,7 @@ impl<'a> Along<'a> {
                 self.lost = true;
             }
             Piece::Chunk(chunk) => match self.cx.output.format() {
-                Format::Table => {
+                Format::Table | Format::Csv => {
                     let text = text_of(chunk);
                     self.printed.push_str(text);
                     self.cx.output.part(text)?;

@@ -234,7 +234,7 @@ async fn one(line: Bytes, producer: &Producer, args: &Args, cx: &Cx) -> Outcome 
         output::say(format_args!("{}: {}: {}", read.tollgate.status, error.code, error.message));
     }
     match cx.output.format() {
-        Format::Table => {
+        Format::Table | Format::Csv => {
             if let Some(answer) = answer(&read) {
                 along.rest(&answer)?;
             }
@@ -304,7 +304,7 @@ async fn many(lines: Vec<Bytes>, producer: &Producer, args: &Args, cx: &Cx) -> O
         })?;
         accepted += 1;
         match cx.output.format() {
-            Format::Table => cx.output.text(id.as_str())?,
+            Format::Table | Format::Csv => cx.output.text(id.as_str())?,
             Format::Json | Format::Jsonl => {
                 let line = serde_json::to_string(&Accepted { id, duplicate }).expect("texts serialise");
                 cx.output.text(&line)?;

@@ -83,7 +83,7 @@ pub(super) async fn run(args: &Args, operator: &Operator, cx: &Cx) -> Outcome {
     // Afterwards, so that nothing is kept any more: a team that is added under this name is another.
     let answers = Purge { team: Some(team.to_string()), ..Purge::default() };
     let remedy = format!("the team is removed; now run `tollgate cache purge --team {team}`");
-    cache::forget(&answers, &operator.connection, &remedy).await?;
+    cache::forget(&answers, operator, &remedy).await?;
     let (then, hint) = match (backlog, left) {
         (Backlog::Keep, 1..) => ("kept", "its jobs wait, paused; after `tollgate team add`, `tollgate queue resume`"),
         (Backlog::Reject, 1..) => ("rejected", "workers answer its jobs with unknown_team now"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollgate_policy::budget::{BudgetError, Rule, check_budgets};
-use tollgate_queue::directory::{Access, RESULTS_KEEP_SECS_MAX, WEIGHT_MAX};
+use tollgate_queue::directory::{Access, RESULTS_KEEP_SECS_MAX, RESULTS_KEEP_SECS_MIN, WEIGHT_MAX};
 use tollgate_types::{Class, Limits, Target, Usd, WhenSpent};
 
 use super::{Checker, build, listed};
@@ -15,9 +15,6 @@ const NAMES_SHOWN: usize = 12;
 
 /// The models that a configuration serves.
 pub struct Served(Vec<String>);
-
-/// A job that is delivered again must still find its answer, and its producer must have fetched it.
-const RESULTS_KEEP_MIN: Duration = Duration::from_secs(600);
 
 impl Served {
     /// As far as the file says; empty if it names no provider at all.
@@ -91,7 +88,8 @@ impl Checker<'_> {
 
     fn keep(&mut self, key: &str, keep: Option<Period>) {
         let Some(keep) = keep else { return };
-        self.period(key, keep, RESULTS_KEEP_MIN, Duration::from_secs(RESULTS_KEEP_SECS_MAX));
+        let [least, most] = [RESULTS_KEEP_SECS_MIN, RESULTS_KEEP_SECS_MAX].map(Duration::from_secs);
+        self.period(key, keep, least, most);
         let most = self.config.streams.results_age_max;
         if keep >= most {
             let reason = format!("[streams] results_age_max removes results after {most}, before this does");

@@ -1,53 +1,10 @@
-//! `usage`: what each team did with each model, and what that cost, from ClickHouse.
+//! What a team did with a model, as the demo reports it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tollgate_types::{NanoUsd, Status, Tokens};
 use tollgate_usage::TeamModelUsage;
-
-use super::Cx;
-use super::span::{self, Span};
-use crate::config::values::Period;
-use crate::connect;
-use crate::exit::{Code, Outcome};
-use crate::output;
-
-/// The flags.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    span: Span,
-    /// This team alone
-    #[arg(long, value_name = "TEAM")]
-    team: Option<String>,
-    /// This model alone
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
-}
-
-/// A day is what people ask for first.
-const DEFAULT_SPAN: Period = Period(std::time::Duration::from_secs(24 * 3600));
-
-/// Runs the command.
-///
-/// # Errors
-/// When ClickHouse cannot be asked.
-pub async fn run(args: &Args, cx: &Cx) -> Outcome {
-    crate::telemetry::init_quiet(&cx.env);
-    let range = args.span.hours(DEFAULT_SPAN, span::now())?;
-    let loaded = cx.load()?;
-    let store = connect::clickhouse(&loaded.config)?;
-    let found = store.usage_by_team_model(range).await;
-    let found = found.map_err(|error| connect::clickhouse_failure(&loaded.config, &error))?;
-    let wanted = |filter: &Option<String>, value: &str| filter.as_ref().is_none_or(|wanted| wanted == value);
-    let found = found.into_iter().filter(|row| wanted(&args.team, &row.team) && wanted(&args.model, &row.model));
-    let lines: Vec<Line> = found.map(Line::from).collect();
-    let nothing = if lines.is_empty() { ": nothing was used" } else { "" };
-    output::say(format_args!("{}{nothing}", span::in_words(range)));
-    cx.output.records(&lines, &HEADER, Line::row)?;
-    Ok(Code::Ok)
-}
 
 /// What a team did with a model, as it is printed. Money is whole nano-dollars.
 #[derive(Clone, Debug, Default, Serialize)]

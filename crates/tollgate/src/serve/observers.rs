@@ -1,0 +1,58 @@
+//! The parts that look on: the watch over the broker, and the export of traces.
+
+use async_nats::jetstream;
+use tollgate_queue::Connection;
+use tollgate_queue::commit_log::CommitLog;
+use tollgate_queue::lanes::ask_the_time;
+use tollgate_queue::state::State;
+use tollgate_traces::Traces;
+use tollgate_watch::{Parts, Watch};
+
+use super::{Broker, keep_time, not_there};
+use crate::config::build;
+use crate::connect;
+use crate::exit::{Code, Failure};
+use crate::webhook::Webhook;
+
+impl Broker {
+    /// Starts the watch, which records budgets and lanes and says what crosses a line.
+    pub(super) async fn watch(
+        &mut self,
+        connection: &Connection,
+        context: &jetstream::Context,
+        webhook: Option<Webhook>,
+    ) -> Result<(), Failure> {
+        let config = &self.plan.loaded.config;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let directory = self.until("streams", async || connect::directory(context).await.map_err(not_there)).await;
+        let (clock, client) = (self.clock(), connection.client.clone());
+        self.until("streams", async || ask_the_time(&client, &clock).await.map_err(not_there)).await;
+        let store = Some(connect::clickhouse(config)?);
+        let parts =
+            Parts { connection: connection.clone(), directory: directory.clone(), state, clock: clock.clone(), store };
+        let hand_over = move |alert: &tollgate_types::Alert| webhook.iter().for_each(|webhook| webhook.tell(alert));
+        let watch = Watch::new(build::watch(config, &self.plan.name), parts, hand_over);
+        self.supervisor.spawn("watch", |stop| async move {
+            tokio::select! {
+                () = watch.run(stop) => Ok(()),
+                () = directory.follow() => anyhow::bail!("the directory is not followed any more"),
+                () = keep_time(&client, &clock) => anyhow::bail!("nobody asks for the time any more"),
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts the export of traces, if there is somewhere to export them to.
+    pub(super) async fn traces(&mut self, context: &jetstream::Context) -> Result<(), Failure> {
+        let Some(settings) = build::traces(&self.plan.loaded.config, &self.plan.name) else { return Ok(()) };
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let unusable = |error| Failure::new(Code::Usage, "traces cannot be exported").because(&error);
+        let traces = Traces::new(settings, log, state).map_err(unusable)?;
+        self.supervisor.spawn("traces", |stop| async move {
+            traces.run(stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+}
