@@ -37,10 +37,10 @@ impl Bar {
 }
 
 /// How high a bar with its name above it is.
-const ROW: f64 = 40.0;
+const ROW: f64 = 52.0;
 const WIDTH: f64 = 640.0;
 /// Where the text at the end of the longest bar begins.
-const ROOM: f64 = 150.0;
+const ROOM: f64 = 210.0;
 
 /// Draws bars; `names` are those of the parts, and none for bars of one part.
 pub(crate) fn bars(about: About<'_>, bars: &[Bar], names: &[&str], text: fn(f64) -> String) -> Markup {
@@ -51,9 +51,9 @@ pub(crate) fn bars(about: About<'_>, bars: &[Bar], names: &[&str], text: fn(f64)
     let body = html! {
         @for (row, bar) in bars.iter().enumerate() {
             @let y = ROW * row as f64;
-            text.name x="0" y=(y + 14.0) { (bar.name) }
+            text.name x="0" y=(y + 18.0) { (bar.name) }
             @for (from, part) in starts(bar.from, &bar.parts) {
-                rect class={ "s" (part.colour % COLOURS) } x=(at(from * scale)) y=(y + 20.0)
+                rect class={ "s" (part.colour % COLOURS) } x=(at(from * scale)) y=(y + 26.0)
                     width=(at((part.value * scale).max(0.5))) height="14" {
                     title {
                         (bar.name) @if let Some(name) = names.get(part.colour) { ", " (name) } ": " (text(part.value))
@@ -61,10 +61,10 @@ pub(crate) fn bars(about: About<'_>, bars: &[Bar], names: &[&str], text: fn(f64)
                 }
             }
             @if let Some(mark) = bar.mark {
-                line.mark x1=(at(mark * scale)) x2=(at(mark * scale)) y1=(y + 17.0) y2=(y + 37.0) {}
+                line.mark x1=(at(mark * scale)) x2=(at(mark * scale)) y1=(y + 23.0) y2=(y + 43.0) {}
             }
             @let end = whole(bar).max(bar.mark.unwrap_or(0.0)) * scale;
-            text.label x=(at(end + 6.0)) y=(y + 31.0) { (bar.text) }
+            text.label x=(at(end + 6.0)) y=(y + 38.0) { (bar.text) }
         }
     };
     html! {

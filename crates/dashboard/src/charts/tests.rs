@@ -115,6 +115,6 @@ fn a_bar_shows_its_parts_and_its_mark() {
     let parts = vec![Part { value: 1.0, colour: 0 }, Part { value: 3.0, colour: 1 }];
     let bar = Bar { name: "a".into(), parts, text: "4".into(), mark: Some(2.0), from: 0.0 };
     let svg = super::bars(about(), &[bar], &["x", "y"], num::short).into_string();
-    assert!(svg.contains(r#"class="s1" x="122.5" y="20" width="367.5""#), "{svg}");
-    assert!(svg.contains(r#"class="mark" x1="245" x2="245""#), "{svg}");
+    assert!(svg.contains(r#"class="s1" x="107.5" y="26" width="322.5""#), "{svg}");
+    assert!(svg.contains(r#"class="mark" x1="215" x2="215""#), "{svg}");
 }
