@@ -128,6 +128,8 @@ fn record(seq: u64, at: UnixMillis) -> UsageEvent {
         risk: if seq.is_multiple_of(50) { 40 } else { 0 },
         hold: None,
         downgraded_to: String::new(),
+        endpoint: String::new(),
+        traceparent: String::new(),
         accepted_at: at,
         queued_ms: chance % 700,
         run_ms: 60 + chance % 5_100,

@@ -40,6 +40,7 @@ impl Tables {
         let options =
             ClickHouseOptions { work_dir: Path::join(dir.path(), "tables"), embedded: Some(embedded), port: None };
         let server = ClickHouse::start(&source, options).await?;
+        tollgate_providers::install_crypto();
         let http = reqwest::Client::builder().timeout(STATEMENT).build()?;
         Ok(Tables { server, http, _dir: dir })
     }

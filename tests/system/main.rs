@@ -5,6 +5,7 @@
 
 mod chaos;
 mod clock;
+mod deploy;
 mod fairness;
 mod forgetful;
 mod harness;

@@ -2,6 +2,7 @@
 
 mod export;
 mod line;
+mod rebuild;
 mod say;
 mod table;
 
@@ -35,7 +36,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Write a file for chargeback: exact sums by day, team, project, model and provider
-    Export(export::Args),
+    Export(Box<export::Args>),
+    /// Make the rollups anew from the raw table
+    Rebuild(rebuild::Args),
 }
 
 /// What is asked about.
@@ -81,6 +84,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     match &args.action {
         None => show(args, cx).await,
         Some(Action::Export(args)) => export::run(args, cx).await,
+        Some(Action::Rebuild(args)) => rebuild::run(args, cx).await,
     }
 }
 
