@@ -64,14 +64,15 @@ impl Sink {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Left::Stopped),
-                read = tail.next_batch(self.config.batch_records_max(), self.config.batch_wait) => read,
+                read = tail.next_batch(self.config.batch_rows_max.max(1), self.config.batch_wait) => read,
             };
             let Ok(entries) = read else { return Ok(()) };
             let readable = readable(&entries);
             if readable.is_empty() {
                 self.idle(lead, stop).await?;
-            } else {
-                self.deliver(readable, &entombed, lead, stop).await?;
+            }
+            for batch in cut(readable, self.config.batch_rows_max) {
+                self.deliver(batch, &entombed, lead, stop).await?;
             }
             report(lead, &tail);
             if readable.len() < entries.len() {
@@ -364,6 +365,28 @@ fn count_malformed(entries: &[LogEntry]) -> u64 {
     malformed
 }
 
+/// Cuts records into batches of at most so many rows; a batch has one record at least.
+fn cut(mut entries: &[LogEntry], rows_max: usize) -> Vec<&[LogEntry]> {
+    let mut batches = Vec::new();
+    while !entries.is_empty() {
+        let mut rows = 0;
+        let fits = entries.iter().take_while(|entry| {
+            rows += rows_max_of(entry);
+            rows <= rows_max
+        });
+        let (batch, rest) = entries.split_at(fits.count().max(1));
+        batches.push(batch);
+        entries = rest;
+    }
+    batches
+}
+
+/// The most rows that a record makes: one for each call, and one more.
+fn rows_max_of(entry: &LogEntry) -> usize {
+    let event = entry.event.as_ref().ok().or_else(|| entry.buried.as_ref().map(|buried| &buried.event));
+    event.map_or(0, |event| event.attempts.len() + 1)
+}
+
 fn report(lead: &Lead, tail: &Tail) {
     metrics::gauge!("tollgate_sink_committed_sequence").set(lead.manifest().committed_seq as f64);
     if let Some(pending) = tail.pending() {
@@ -385,5 +408,43 @@ fn report_failure(error: &StoreError, token: &str, failures: u32) {
             fault = fault.as_str(),
             "insert refused; the same batch again until it is mended"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tollgate_types::{UnixMillis, UsageEvent};
+
+    use super::*;
+
+    fn entry(seq: u64, calls: usize) -> LogEntry {
+        let call = json!({
+            "provider": "p", "model": "m", "outcome": "ok", "http_status": 200, "started_at": 0, "latency_ms": 1,
+            "first_byte_ms": 0, "tokens": {"input": 7, "output": 3}, "usage_source": "provider", "cost_nanousd": 1,
+            "price_version": "1",
+        });
+        let event: UsageEvent = serde_json::from_value(json!({
+            "version": 1, "kind": "result", "job": "j", "team": "search", "class": "batch", "run": "r", "worker": "w",
+            "delivery": 1, "status": "succeeded", "cache": "miss", "accepted_at": 0, "queued_ms": 0, "run_ms": 0,
+            "attempts": vec![call; calls],
+        }))
+        .expect("an event");
+        LogEntry { seq, subject: String::new(), at: UnixMillis(0), event: Ok(event), buried: None }
+    }
+
+    #[test]
+    fn batches_are_as_large_as_their_rows_allow_and_lose_no_record() {
+        let check = |calls: &[usize], rows_max: usize, expected: &[usize]| {
+            let entries: Vec<LogEntry> = calls.iter().zip(1..).map(|(calls, seq)| entry(seq, *calls)).collect();
+            let batches = cut(&entries, rows_max);
+            assert_eq!(batches.iter().map(|batch| batch.len()).collect::<Vec<_>>(), expected, "{calls:?}");
+            let all: Vec<u64> = batches.iter().flat_map(|batch| batch.iter().map(|entry| entry.seq)).collect();
+            assert_eq!(all, (1..=calls.len() as u64).collect::<Vec<_>>());
+        };
+        check(&[], 4, &[]);
+        check(&[1, 1, 1, 1, 1], 4, &[2, 2, 1]);
+        check(&[1, 8, 1], 4, &[1, 1, 1]);
+        check(&[0, 0, 0, 0, 1], 4, &[4, 1]);
     }
 }

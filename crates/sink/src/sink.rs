@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::state::{State, StateError};
-use tollgate_usage::{ROWS_PER_EVENT_MAX, Store};
+use tollgate_usage::Store;
 
 use crate::backoff::delay;
 use crate::lease::{Lead, Left, Watch};
@@ -40,11 +40,6 @@ impl SinkConfig {
             lease: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(3),
         }
-    }
-
-    /// How many records make a batch that cannot exceed its rows.
-    pub(crate) fn batch_records_max(&self) -> usize {
-        (self.batch_rows_max / ROWS_PER_EVENT_MAX).max(1)
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init, job, ledger,
-    models, queue, reconcile, serve, sim_provider, submit, team, usage,
+    models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -49,7 +49,9 @@ pub enum Command {
     Submit(submit::Args),
     /// Look at a job, explain or cancel it, list what waits
     Job(job::Args),
-    /// Show what was used, by team and model
+    /// What happens now: lanes, rates, spend a minute, providers, alerts
+    Top(top::Args),
+    /// Show who used what and what that cost, by team, project, user, model, label, day …
     Usage(Box<usage::Args>),
     /// Compare results with ClickHouse, to the token and the nano-dollar
     Reconcile(reconcile::Args),
@@ -114,6 +116,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Demo(args) => demo::run(args, &cx).await,
         Command::Submit(args) => submit::run(args, &cx).await,
         Command::Job(args) => job::run(&args, &cx).await,
+        Command::Top(args) => top::run(&args, &cx).await,
         Command::Usage(args) => usage::run(&args, &cx).await,
         Command::Reconcile(args) => reconcile::run(&args, &cx).await,
         Command::Ledger(args) => ledger::run(&args, &cx).await,

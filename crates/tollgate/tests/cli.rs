@@ -150,8 +150,11 @@ impl Waiting {
         let args = ["serve", "--server", &server, "--listen", "127.0.0.1:0"];
         let mut child = tollgate(dir, &args).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let addr =
-            lines.find_map(|line| line.unwrap().split_once("addr=").map(|(_, addr)| addr.trim().parse().unwrap()));
+        let addr = lines.find_map(|line| {
+            let line = line.unwrap();
+            let (_, rest) = line.split_once("addr=")?;
+            Some(rest.split_whitespace().next().unwrap().parse().unwrap())
+        });
         // Nobody reads on, and a full pipe would stop the child.
         std::thread::spawn(move || lines.for_each(drop));
         Waiting { child, addr: addr.expect("it says where it listens") }

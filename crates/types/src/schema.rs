@@ -2,6 +2,7 @@
 
 use schemars::Schema;
 
+use crate::alert::Alert;
 use crate::capture::Captured;
 use crate::delta::DeltaMessage;
 use crate::event::UsageEvent;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("result.schema.json", schemars::schema_for!(JobResult)),
         ("delta.schema.json", schemars::schema_for!(DeltaMessage)),
         ("captured.schema.json", schemars::schema_for!(Captured)),
+        ("alert.schema.json", schemars::schema_for!(Alert)),
         ("usage-event.schema.json", schemars::schema_for!(UsageEvent)),
     ]
 }

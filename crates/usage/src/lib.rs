@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: NATS, and the loop that moves the log into the tables. That is the `sink`.
 
+mod billed;
 mod books;
 mod cluster;
 mod error;
@@ -21,10 +22,11 @@ mod schema;
 mod store;
 mod tls;
 
+pub use billed::BilledCall;
 pub use books::{Books, Source, TeamModelUsage};
 pub use error::{Fault, StoreError};
 pub use range::HourRange;
-pub use recent::RecentCalls;
+pub use recent::{RecentCalls, RecentUse};
 pub use rollups::{Rebuilt, RollupDifference};
 pub use row::{CacheColumn, Kind, OutcomeColumn, Record, Row, SourceColumn, StatusColumn};
 pub use rows::{ROWS_PER_EVENT_MAX, Stamp, rows};

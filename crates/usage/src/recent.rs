@@ -21,7 +21,33 @@ pub struct RecentCalls {
     pub failed: u64,
 }
 
+/// What ended since some time, of everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Row, Deserialize)]
+pub struct RecentUse {
+    /// Finished jobs.
+    pub jobs: u64,
+    /// Calls to providers.
+    pub calls: u64,
+    /// All their tokens.
+    pub tokens: u64,
+    /// What they cost.
+    pub cost_nanousd: i64,
+}
+
 impl Store {
+    /// What results say that the server stored since then, of everybody. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn recent_use(&self, since: UnixMillis) -> Result<RecentUse, StoreError> {
+        let sql = "SELECT countIf(u.kind = 'job') AS jobs, countIf(u.kind = 'attempt') AS calls, \
+                sum(u.tokens_in + u.tokens_cache_read + u.tokens_cache_write + u.tokens_out + u.tokens_reasoning) AS tokens, \
+                sum(u.cost_nanousd) AS cost_nanousd \
+             FROM usage_events AS u WHERE u.ts >= fromUnixTimestamp64Milli(?, 'UTC')";
+        let found: Vec<RecentUse> = self.fetch(sql, &[Bound::Integer(since.0)]).await?;
+        Ok(found.first().copied().unwrap_or_default())
+    }
+
     /// The calls of results that the server stored since then, by deployment. Cancel safe.
     ///
     /// # Errors

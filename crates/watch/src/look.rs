@@ -16,7 +16,7 @@ use tollgate_queue::{Connection, Directory, ServerClock};
 use tollgate_sink::SinkProgress;
 use tollgate_types::{LaneKey, UnixMillis};
 use tollgate_usage::questions::{self, Filter};
-use tollgate_usage::{HourRange, RecentCalls, Source, Store, StoreError};
+use tollgate_usage::{HourRange, RecentCalls, Store, StoreError};
 
 use crate::sample::{Books, BudgetState, Dead, Deployment, Drift, Lane, Sample, Sink};
 
@@ -187,18 +187,12 @@ async fn drift(store: &Store, now: UnixMillis) -> Result<Vec<Drift>, StoreError>
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Whether raw table and rollup agree on the closed hours of the last day.
+/// Whether every rollup agrees with the raw table on the closed hours of the last day.
 async fn books(store: &Store, now: UnixMillis) -> Result<Books, StoreError> {
     let closed = UnixMillis(now.0 - now.0.rem_euclid(HOUR_MS));
     let range = HourRange::covering(UnixMillis(closed.0.saturating_sub(24 * HOUR_MS)), closed);
-    let (raw, rollup) = (store.totals(range, Source::Raw).await?, store.totals(range, Source::Rollup).await?);
-    let keys: std::collections::BTreeSet<_> = raw.keys().chain(rollup.keys()).collect();
-    let differ: Vec<String> = keys
-        .into_iter()
-        .filter(|key| raw.get(*key) != rollup.get(*key))
-        .map(|key| format!("{} {} {}: raw table and rollup differ", key.team, key.model, key.status))
-        .collect();
-    Ok(Books { differences: differ.len() as u64, first: differ.into_iter().next() })
+    let differences = store.rollup_differences(range).await?;
+    Ok(Books { differences: differences.len() as u64, first: differences.first().map(ToString::to_string) })
 }
 
 async fn part<T, E: std::fmt::Display>(name: &'static str, look: impl Future<Output = Result<T, E>>) -> Option<T> {

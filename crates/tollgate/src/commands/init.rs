@@ -98,6 +98,7 @@ async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
         };
         return Ok(Step::new("schema", store.database(), change, version));
     }
+    let version_before = store.schema_version().await.unwrap_or_default();
     let applied = Schema::apply(&store).await.map_err(|error| match &error {
         SchemaError::Statement { source, .. } => connect::clickhouse_failure(config, source),
         SchemaError::Newer { .. } => {
@@ -107,6 +108,9 @@ async fn tables(config: &Config, dry_run: bool) -> Result<Step, Failure> {
             .because(&error)
             .try_this("use another [clickhouse] database"),
     })?;
+    if applied > 0 && version_before.is_some() {
+        crate::output::say("new rollups begin empty: `tollgate usage rebuild` fills them from the raw table");
+    }
     let change = if applied == 0 { "unchanged" } else { "updated" };
     Ok(Step::new("schema", store.database(), change, version))
 }

@@ -22,6 +22,7 @@ pub mod sim_provider;
 pub mod span;
 pub mod submit;
 pub mod team;
+pub mod top;
 pub mod usage;
 
 use crate::config::{Loaded, Overrides, load};

@@ -16,11 +16,13 @@ use clickhouse::Client;
 use embedded_clickhouse::{Config, Server};
 use events::{AT, attempt, event};
 use sandbox::{Locations, Progress};
-use tollgate_types::event::{AttemptOutcome, CacheUse, EventKind};
+use tollgate_types::event::{AttemptOutcome, AttemptRecord, CacheUse, EventKind};
 use tollgate_types::guardrails::{Followed, Hit, Side};
 use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent};
 use tollgate_usage::reconcile::{self, Key, Ledger};
-use tollgate_usage::{ClickHouseConfig, Fault, HourRange, Row, Schema, SchemaError, Source, Stamp, Store, rows};
+use tollgate_usage::{
+    ClickHouseConfig, Fault, HourRange, RecentUse, Row, Schema, SchemaError, Source, Stamp, Store, rows,
+};
 
 /// One case: a database of its own.
 struct Case {
@@ -79,6 +81,7 @@ async fn the_tables_keep_exact_books() {
     questions::rollups_and_the_raw_table_give_the_same_answers(&answers).await;
     questions::a_value_of_a_producer_changes_nothing(&answers).await;
     questions::pages_of_jobs_hold_each_job_once(&answers).await;
+    calls_are_told_as_they_were_booked(&Case::new(&url, "calls_case").await).await;
     questions::a_job_is_told_call_by_call(&Case::new(&url, "job_case").await).await;
     questions::prompts_that_grew_are_seen_against_their_own_week(&Case::new(&url, "drift_case").await).await;
     rollups::a_batch_that_failed_half_way_counts_once_in_every_rollup(&Case::new(&url, "half_case").await).await;
@@ -225,6 +228,42 @@ async fn questions_answer_with_exact_numbers(case: &Case) {
     assert_eq!(case.number("SELECT toUInt64(max_ms) FROM model_latency WHERE outcome = 'ok'").await, 1000);
     let histogram = "SELECT toUInt64(arraySum(mapValues(sumMap(latency_hist)))) FROM usage_hourly WHERE outcome = 'ok'";
     assert_eq!(case.number(histogram).await, 100);
+}
+
+/// What the watch, `top` and re-pricing ask of the raw table.
+async fn calls_are_told_as_they_were_booked(case: &Case) {
+    let made: Vec<UsageEvent> = (0..60).map(events::varied).collect();
+    case.store.insert(&batch(&made, AT), "t").await.expect("the batch is inserted");
+    let calls: Vec<_> = made.iter().flat_map(|event| &event.attempts).collect();
+    let cost: i64 = calls.iter().map(|call| call.cost_nanousd.0).sum();
+
+    let recent = case.store.recent_use(AT).await.expect("an answer");
+    let jobs = made.iter().filter(|event| event.kind == EventKind::Result).count();
+    assert_eq!((recent.jobs, recent.calls, recent.cost_nanousd), (jobs as u64, calls.len() as u64, cost));
+    assert_eq!(recent.tokens, calls.iter().map(|call| call.tokens.total()).sum::<u64>());
+    let later = UnixMillis(AT.0 + 1);
+    assert_eq!(case.store.recent_use(later).await.expect("an answer"), RecentUse::default());
+
+    let deployments = case.store.recent_calls(AT).await.expect("an answer");
+    let blamed = |call: &&&AttemptRecord| match call.outcome {
+        AttemptOutcome::RateLimited | AttemptOutcome::Timeout => true,
+        AttemptOutcome::Error => ![400, 413, 422].contains(&call.http_status),
+        AttemptOutcome::Ok | AttemptOutcome::Cancelled => false,
+    };
+    let ended = calls.iter().filter(|call| call.outcome != AttemptOutcome::Cancelled);
+    assert_eq!(deployments.iter().map(|one| one.calls).sum::<u64>(), ended.count() as u64);
+    assert_eq!(deployments.iter().map(|one| one.failed).sum::<u64>(), calls.iter().filter(blamed).count() as u64);
+
+    // Twice under two tokens: each call is told once all the same.
+    case.store.insert(&batch(&made, AT), "u").await.expect("the batch is inserted");
+    let hour = HourRange::covering(AT, later);
+    let page = case.store.billed_calls(hour, None).await.expect("a page");
+    assert_eq!(page.len(), calls.len());
+    assert_eq!(page.iter().map(|call| call.cost_nanousd).sum::<i64>(), cost);
+    assert_eq!(page.iter().map(|call| call.tokens().total()).sum::<u64>(), recent.tokens);
+    let rest = case.store.billed_calls(hour, page.get(9)).await.expect("a page");
+    assert_eq!(rest, page[10..], "the next page goes on where one ended");
+    assert!(case.store.billed_calls(hour, page.last()).await.expect("a page").is_empty());
 }
 
 async fn failures_say_what_kind_they_are(case: &Case) {

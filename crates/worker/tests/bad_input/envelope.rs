@@ -229,7 +229,14 @@ async fn every_bad_message_gets_its_typed_end_and_harms_nobody() {
 
 /// What the broker, its streams and the teams' imports publish in the broker's account.
 fn usual(subject: &str) -> bool {
-    let own = ["tollgate.jobs.", "tollgate.results.", "tollgate.dead.", "reply.search.nobody", "$KV.TOLLGATE_"];
+    let own = [
+        "tollgate.jobs.",
+        "tollgate.results.",
+        "tollgate.dead.",
+        "tollgate.control.reports",
+        "reply.search.nobody",
+        "$KV.TOLLGATE_",
+    ];
     let server = ["$JS.ACK.TOLLGATE_JOBS.lane-", "_INBOX.", "$JS.EVENT.ADVISORY.", "_R_."];
     let asked = ["STREAM.INFO.", "STREAM.MSG.GET.", "STREAM.MSG.DELETE.", "CONSUMER.", "DIRECT.GET."];
     let api = subject.strip_prefix("$JS.API.").is_some_and(|call| asked.iter().any(|usual| call.starts_with(usual)));

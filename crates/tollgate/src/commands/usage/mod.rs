@@ -3,6 +3,7 @@
 mod export;
 mod line;
 mod rebuild;
+mod reprice;
 mod say;
 mod table;
 
@@ -39,6 +40,8 @@ enum Action {
     Export(Box<export::Args>),
     /// Make the rollups anew from the raw table
     Rebuild(rebuild::Args),
+    /// Say what calls would have cost at the prices of now
+    Reprice(reprice::Args),
 }
 
 /// What is asked about.
@@ -85,6 +88,7 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
         None => show(args, cx).await,
         Some(Action::Export(args)) => export::run(args, cx).await,
         Some(Action::Rebuild(args)) => rebuild::run(args, cx).await,
+        Some(Action::Reprice(args)) => reprice::run(args, cx).await,
     }
 }
 
