@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::{Client, StatusCode};
+use async_nats::Client;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use tollgate_queue::Connection;
@@ -114,28 +114,24 @@ pub async fn running(context: &Context) -> Result<BTreeMap<LaneKey, Running>, Fa
     Ok(running)
 }
 
-/// How many jobs of a team are parked, behind whatever gate, or wait for their time: the server counts what stands behind
-/// the first of them.
+/// How many jobs of a team are parked, behind whatever gate, or wait for their time. By the server's counts of subjects:
+/// a message's own headers are a producer's, and may hold bytes that cut a client's connection.
 ///
 /// # Errors
 /// The server did not answer.
 pub async fn parked_of(client: &Client, team: &Team) -> Result<u64, Failure> {
-    let question = serde_json::json!({ "seq": 1, "batch": 1, "next_by_subj": format!("tollgate.wait.*.*.{team}.*") });
-    let subject = format!("$JS.API.DIRECT.GET.{}", subjects::WAIT_STREAM);
-    let answer = client.request(subject, question.to_string().into()).await.map_err(|error| {
-        let failure = Failure::new(Code::Nats, "the parked jobs cannot be counted").because(&error);
-        failure.try_this("run `tollgate init`")
-    })?;
-    if answer.status == Some(StatusCode::NOT_FOUND) {
-        return Ok(0);
+    let unread = |error: &(dyn std::error::Error + 'static)| {
+        Failure::new(Code::Nats, "the parked jobs cannot be counted").because(error).try_this("run `tollgate init`")
+    };
+    let context = async_nats::jetstream::new(client.clone());
+    let stream = context.get_stream(subjects::WAIT_STREAM).await.map_err(|error| unread(&error))?;
+    let of_team = stream.info_with_subjects(format!("tollgate.wait.*.*.{team}.*")).await;
+    let mut of_team = of_team.map_err(|error| unread(&error))?;
+    let mut parked = 0;
+    while let Some((_, jobs)) = of_team.try_next().await.map_err(|error| unread(&error))? {
+        parked += jobs as u64;
     }
-    let behind = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Num-Pending"));
-    match behind.and_then(|behind| behind.as_str().parse::<u64>().ok()) {
-        Some(behind) => Ok(behind + 1),
-        None => {
-            Err(Failure::new(Code::Nats, "the parked jobs cannot be counted: the server's answer is not understood"))
-        }
-    }
+    Ok(parked)
 }
 
 /// How many lanes are asked for their oldest job at a time, and at all: each is a question of its own.

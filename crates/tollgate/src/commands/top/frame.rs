@@ -56,6 +56,12 @@ struct Provider {
     recent_ms: Option<u64>,
 }
 
+impl Provider {
+    fn says_something(&self) -> bool {
+        self.calls > 0 || self.recent_ms.is_some() || self.standing != STANDINGS[0]
+    }
+}
+
 /// What ended in the last minute.
 #[derive(Debug, Serialize)]
 pub(super) struct Minute {
@@ -153,11 +159,16 @@ impl Frame {
             parts.push(format!("{} more lane(s): `tollgate queue list`", self.lanes.len() - LANES_SHOWN));
         }
         let mut providers = output.table(&["provider", "model", "standing", "calls", "first token ms"]);
-        for one in &self.providers {
+        let (busy, idle): (Vec<&Provider>, Vec<&Provider>) =
+            self.providers.iter().partition(|one| one.says_something());
+        for one in busy {
             let ms = one.recent_ms.map_or_else(none, |ms| ms.to_string());
             providers.add_row([&one.provider, &one.model, &one.standing, &one.calls.to_string(), &ms]);
         }
         parts.push(format!("\n{}", providers.trim_fmt()));
+        if !idle.is_empty() {
+            parts.push(format!("{} more deployment(s) are ready and were not called lately", idle.len()));
+        }
         parts.join("\n")
     }
 }
