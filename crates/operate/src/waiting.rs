@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::Client;
+use async_nats::jetstream::Context;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 use tollgate_queue::Connection;
