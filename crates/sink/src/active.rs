@@ -64,7 +64,7 @@ impl Sink {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Left::Stopped),
-                read = tail.next_batch(self.config.batch_rows_max.max(1), self.config.batch_wait) => read,
+                read = tail.next_batch(self.config.batch_rows_max.clamp(1, READ_MAX), self.config.batch_wait) => read,
             };
             let Ok(entries) = read else { return Ok(()) };
             let readable = readable(&entries);
@@ -329,6 +329,8 @@ impl Sink {
 
 /// How often a sink that is too old looks again.
 const NEWER_PAUSE: Duration = Duration::from_secs(10);
+/// The most entries that are read at once, whatever a batch may hold: their headers stand in memory, a few KiB each.
+const READ_MAX: usize = 20_000;
 /// How many entries of a survey are read at once.
 const SURVEY_BATCH: usize = 1000;
 
