@@ -146,13 +146,15 @@ impl Watch {
             {
                 tracing::warn!(error = &error as &dyn std::error::Error, "budgets and lanes are not recorded");
             }
+            let before = alarms.clone();
             let due = alarms.take(&judge(&sample, &self.config.lines), sample.at, self.config.again_after);
             for alert in &due {
                 self.announce(alert).await;
             }
             if !due.is_empty() && tokio::time::timeout(FLUSH_WITHIN, self.look.connection.client.flush()).await.is_err()
             {
-                tracing::warn!("nats did not take the last alerts in time");
+                tracing::warn!("nats did not take the last alerts in time; they are announced again");
+                alarms = before;
             }
             for kind in AlertKind::ALL {
                 #[allow(clippy::cast_precision_loss, reason = "a few hundred at most")]
