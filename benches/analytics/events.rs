@@ -57,7 +57,8 @@ pub(crate) async fn fill(tables: &Tables, database: &str, rows: u64, filled: Fil
 }
 
 /// Rows `from` and on: in turn a call and the job that made it, in the order of time. A hash of the number of the job stands
-/// for chance, so that every run makes the same.
+/// for chance, so that every run makes the same. As in a company: a team has up to three projects of its own, each of one
+/// class and with two models, one of them for every fourth call; in one hour forty of its five hundred users are active.
 fn made(database: &str, from: u64, count: u64, rows: u64, filled: Filled) -> String {
     let millis = (filled.to - filled.from) * 1000;
     let jobs = (rows / 2).max(1);
@@ -69,10 +70,10 @@ fn made(database: &str, from: u64, count: u64, rows: u64, filled: Filled) -> Str
             cost_nanousd, job_cost_nanousd, saved_nanousd, queued_ms, first_byte_ms, latency_ms, price_version) \
          SELECT generateUUIDv4(), if(is_job, 'job', 'attempt'), 'result', at, at - wait - took, at - took, '18a', job, \
             'job-' || hex(h), hex(h2), 'w' || toString(h % 4), 1, 1, team, \
-            arrayElement(['interactive', 'standard', 'batch'], 1 + h % 3), 'project-' || toString(h % 5), \
-            'user-' || toString(bitAnd(h2, 511)), if(h % 5 = 0, map(), \
+            arrayElement(['interactive', 'standard', 'batch'], 1 + project % 3), 'project-' || toString(project), \
+            'user-' || toString((intDiv(toUnixTimestamp(at), 3600) * 17 + h2 % 40) % 512), if(h % 5 = 0, map(), \
             map('feature', 'f' || toString(h2 % 12), 'tier', arrayElement(['free', 'pro', 'team'], 1 + h2 % 3))), model, \
-            arrayElement(['openai', 'anthropic', 'azure', 'mistral'], 1 + (h % 8) % 4), model, \
+            arrayElement(['openai', 'anthropic', 'azure', 'mistral'], 1 + of_model % 4), model, \
             if(failed, 'failed', 'succeeded'), if(failed, 'provider_error', ''), \
             if(is_job, 'none', if(failed, arrayElement(['rate_limited', 'timeout', 'error'], 1 + h2 % 3), 'ok')), \
             if(failed AND NOT is_job, 'unavailable', ''), if(failed, 503, 200), if(hit, 'hit', 'miss'), \
@@ -84,7 +85,9 @@ fn made(database: &str, from: u64, count: u64, rows: u64, filled: Filled) -> Str
             if(is_job AND hit, 90000, 0), if(is_job, wait, 0), if(is_job, 0, intDiv(took, 4) + 1), took, 'v1' \
          FROM (SELECT {from} + number AS n, intDiv(n, 2) AS job, n % 2 = 1 AS is_job, cityHash64(job) AS h, \
                 cityHash64(job, 'two') AS h2, toDateTime64({from_seconds}, 3, 'UTC') + toIntervalMillisecond(intDiv(job * {millis}, {jobs})) AS at, \
-                'team-' || toString(toUInt32(20 * pow((h % 10007) / 10007, 2))) AS team, 'model-' || toString(h % 8) AS model, \
+                toUInt32(20 * pow((h % 10007) / 10007, 2)) AS of_team, 'team-' || toString(of_team) AS team, \
+                of_team * 3 + bitShiftRight(h, 20) % (1 + of_team % 3) AS project, \
+                (project * 5 + (h2 % 4 = 0)) % 8 AS of_model, 'model-' || toString(of_model) AS model, \
                 h2 % 16 = 0 AS failed, h2 % 9 = 0 AS hit, h % 50 = 0 AS guarded, \
                 toInt64(60 * exp(4 * (h2 % 9973) / 9973)) AS took, toInt64(2 * exp(8 * (h % 9967) / 9967)) AS wait, \
                 toInt64(20000 + h % 3000000) AS cost \

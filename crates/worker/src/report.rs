@@ -1,5 +1,7 @@
-//! Says every few seconds how this worker and the deployments that it calls are doing: for screens, and kept nowhere.
+//! Says every few seconds how this worker and the deployments that it calls are doing, and at once when one of them is
+//! shut or takes calls again: for screens, and kept nowhere.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,18 +13,37 @@ use crate::worker::WorkerStatus;
 
 /// As often as a screen is looked at anew.
 const EVERY: Duration = Duration::from_secs(3);
+/// The least time between two reports, however often doors move.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Reports for ever. Cancel safe.
 pub(crate) async fn keep(cx: &Context, status: watch::Receiver<WorkerStatus>) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut doors = cx.fleet.changes();
+    let mut told = BTreeSet::new();
     loop {
-        ticks.tick().await;
+        let due = tokio::select! {
+            _ = ticks.tick() => true,
+            Ok(()) = doors.changed() => false,
+        };
         let report = report(cx, &status.borrow().clone());
+        let shut = shut(&report);
+        if !due && shut == told {
+            continue;
+        }
+        told = shut;
         if let Err(error) = control::report(&cx.connection, &report).await {
             tracing::debug!(%error, "nobody is told how this worker does");
         }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Which deployments take no calls.
+fn shut(report: &WorkerReport) -> BTreeSet<(String, String)> {
+    let those = report.deployments.iter().filter(|deployment| deployment.shut_for_ms.is_some());
+    those.map(|deployment| (deployment.provider.clone(), deployment.model.clone())).collect()
 }
 
 fn report(cx: &Context, status: &WorkerStatus) -> WorkerReport {

@@ -1,8 +1,10 @@
 //! A provider that asks to be left alone is left alone, by all workers, by its own log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tollgate_policy::routing::Strategy;
+use tollgate_queue::control::{self, DeploymentReport, Heard, WorkerReport};
 use tollgate_types::JobId;
 
 use crate::bench::{Bench, answers_after, line, line_of, succeeded};
@@ -15,19 +17,34 @@ fn arrivals(bench: &Bench) -> Vec<u64> {
     calls.iter().map(|call| (call.received.arrived_ns - first) / 1_000_000).collect()
 }
 
+/// Waits until both workers have said so of all their deployments.
+async fn both_say(reports: &mut Heard<WorkerReport>, what: impl Fn(&DeploymentReport) -> bool) {
+    let mut said = BTreeSet::new();
+    let both = async {
+        while said.len() < 2 {
+            let report = reports.next().await.expect("the connection stays");
+            if report.deployments.iter().all(&what) {
+                said.insert(report.worker);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), both).await.expect("both workers say so");
+}
+
 /// One call is refused with a wish; the others of two workers come after it, and not much later.
 async fn check(wish: &str, wait: u64) {
     let bench = Bench::start(answers_after(5.0)).await;
+    let listener = bench.world.broker("listener").await;
+    let mut reports = control::reports(&listener).await.expect("subscribed");
+    listener.client.flush().await.expect("the server has the subscription");
     let workers = [
         bench.world.worker_on(bench.only_a(), "w0", |_| {}).await,
         bench.world.worker_on(bench.only_a(), "w1", |_| {}).await,
     ];
-    let listener = bench.world.broker("listener").await;
-    let mut wishes = tollgate_queue::control::left_alone(&listener).await.expect("subscribed");
-    listener.client.flush().await.expect("the server has the subscription");
+    both_say(&mut reports, |_| true).await;
     let first = bench.submit(line_of("fast", "first", Some(&format!("429*1:{wish};then=ok")), json!({}))).await;
-    // The other worker hears of it as we do; then everything waits.
-    wishes.next().await.expect("it is told");
+    // Once both workers know, everything waits.
+    both_say(&mut reports, |deployment| deployment.standing == "shut").await;
     let mut ids: Vec<JobId> = vec![first];
     for n in 0..20 {
         ids.push(bench.submit(line(&format!("later {n}"))).await);
