@@ -11,7 +11,7 @@ use tollgate_usage::{HourRange, Row, Stamp, rows};
 use crate::world::Tables;
 
 /// Records of one batch: what the sink takes by itself, and more.
-const BATCHES: [usize; 3] = [1_111, 5_000, 10_000];
+const BATCHES: [usize; 3] = [5_000, 25_000, 50_000];
 
 /// Some time in November 2025: a batch of the sink holds seconds of one hour.
 const AT: i64 = 1_763_000_000_123;

@@ -105,7 +105,7 @@ pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Res
     let sink = match tables {
         Some(tables) => {
             pids.extend(tables.server.pid().map(|pid| ("clickhouse", pid)));
-            Some(sink(&world, tables).await?)
+            Some(sink(&world, tables).await?.0)
         }
         None => None,
     };
@@ -145,14 +145,15 @@ pub(crate) async fn run(plan: &Plan, tables: Option<&mut Tables>) -> anyhow::Res
     Ok(Measured { memory, dispatch, open: end.open, ..end.since(&begin) })
 }
 
-async fn sink(world: &World, tables: &mut Tables) -> anyhow::Result<Child> {
+/// A sink with a database of its own.
+pub(crate) async fn sink(world: &World, tables: &mut Tables) -> anyhow::Result<(Child, String)> {
     let database = tables.fresh_database();
     let server = &tables.server;
     let (url, user, password) = (server.url(), server.user(), server.password());
     let args =
         ["--nats", &world.nats.url(), "--url", url, "--user", user, "--password", password, "--database", &database];
     let (sink, _) = Child::start("sink", &args.map(String::from), world.file("sink.log")).await?;
-    Ok(sink)
+    Ok((sink, database))
 }
 
 /// A moment of a run: how many requests had come, and what every process had used.
@@ -235,7 +236,7 @@ impl Loader {
 const REST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Waits until every job has its one result and none is left, and with a sink, until ClickHouse has all of them.
-async fn all_done(world: &World, jobs: u64, sink: bool) -> anyhow::Result<()> {
+pub(crate) async fn all_done(world: &World, jobs: u64, sink: bool) -> anyhow::Result<()> {
     let until = tokio::time::Instant::now() + REST_WITHIN;
     loop {
         let results = world.messages(subjects::RESULTS_STREAM).await?;

@@ -101,16 +101,15 @@ CREATE TABLE IF NOT EXISTS {{database}}.usage_hourly
     queued_max_ms      SimpleAggregateFunction(max, UInt64) COMMENT 'Highest queued_ms',
     latency_sum_ms     SimpleAggregateFunction(sum, UInt64) COMMENT 'Sum of latency_ms',
     latency_max_ms     SimpleAggregateFunction(max, UInt64) COMMENT 'Highest latency_ms',
-    latency_q          AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt64) COMMENT 'Digest of latency_ms: quantilesTDigestMerge(0.5, 0.95, 0.99)(latency_q)',
-    first_byte_q       AggregateFunction(quantilesTDigestIf(0.5, 0.95, 0.99), UInt64, UInt8) COMMENT 'Digest of first_byte_ms above 0: quantilesTDigestIfMerge(0.5, 0.95, 0.99)(first_byte_q)',
-    latency_hist       SimpleAggregateFunction(sumMap, Map(UInt8, UInt64)) COMMENT 'Exact histogram of latency_ms: bucket = round(4 * log2(ms)), 19 percent wide'
+    latency_hist       SimpleAggregateFunction(sumMap, Map(UInt16, UInt64)) COMMENT 'How many had which latency_ms: bucket = round(16 * log2(ms)), so exp2(bucket / 16) is within 2.2 percent',
+    first_byte_hist    SimpleAggregateFunction(sumMap, Map(UInt16, UInt64)) COMMENT 'The same of first_byte_ms above 0'
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(hour)
 ORDER BY (team, kind, hour, class, provider, model, project, status, outcome)
 TTL hour + INTERVAL 5 YEAR
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000
-COMMENT 'usage_events summed by hour; parts are merged in the background, so always read with sum() or a Merge function';
+SETTINGS index_granularity = 256, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000
+COMMENT 'usage_events summed by hour; parts are merged in the background, so always read with sum() or sumMap()';
 
 -- Columns of the source are qualified: otherwise an alias of the same name would be found inside its own aggregate.
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{database}}.usage_hourly_mv TO {{database}}.usage_hourly AS
@@ -134,8 +133,7 @@ SELECT
     max(usage_events.queued_ms) AS queued_max_ms,
     sum(usage_events.latency_ms) AS latency_sum_ms,
     max(usage_events.latency_ms) AS latency_max_ms,
-    quantilesTDigestState(0.5, 0.95, 0.99)(usage_events.latency_ms) AS latency_q,
-    quantilesTDigestIfState(0.5, 0.95, 0.99)(usage_events.first_byte_ms, toUInt8(usage_events.first_byte_ms > 0)) AS first_byte_q,
-    sumMap(map(toUInt8(least(255, round(log2(greatest(usage_events.latency_ms, 1)) * 4))), toUInt64(1))) AS latency_hist
+    sumMap(map(toUInt16(least(1019, round(log2(greatest(usage_events.latency_ms, 1)) * 16))), toUInt64(1))) AS latency_hist,
+    sumMapIf(map(toUInt16(least(1019, round(log2(greatest(usage_events.first_byte_ms, 1)) * 16))), toUInt64(1)), usage_events.first_byte_ms > 0) AS first_byte_hist
 FROM {{database}}.usage_events
 GROUP BY hour, kind, team, class, provider, model, project, status, outcome;

@@ -29,13 +29,15 @@ SELECT
     outcome,
     sum(usage_hourly.events) AS calls,
     round(sum(usage_hourly.latency_sum_ms) / sum(usage_hourly.events), 1) AS avg_ms,
-    quantilesTDigestMerge(0.5, 0.95, 0.99)(usage_hourly.latency_q) AS latency_quantiles,
-    round(latency_quantiles[1], 1) AS p50_ms,
-    round(latency_quantiles[2], 1) AS p95_ms,
-    round(latency_quantiles[3], 1) AS p99_ms,
+    sumMap(usage_hourly.latency_hist) AS latency_hist,
+    sumMap(usage_hourly.first_byte_hist) AS first_byte_hist,
+    arrayMap(q -> round(exp2(mapKeys(latency_hist)[arrayFirstIndex(c -> c >= q * calls, arrayCumSum(mapValues(latency_hist)))] / 16), 1), [0.5, 0.95, 0.99]) AS latency_quantiles,
+    latency_quantiles[1] AS p50_ms,
+    latency_quantiles[2] AS p95_ms,
+    latency_quantiles[3] AS p99_ms,
     max(usage_hourly.latency_max_ms) AS max_ms,
-    quantilesTDigestIfMerge(0.5, 0.95, 0.99)(usage_hourly.first_byte_q) AS first_byte_quantiles
+    arrayMap(q -> round(exp2(mapKeys(first_byte_hist)[arrayFirstIndex(c -> c >= q * arraySum(mapValues(first_byte_hist)), arrayCumSum(mapValues(first_byte_hist)))] / 16), 1), [0.5, 0.95, 0.99]) AS first_byte_quantiles
 FROM {{database}}.usage_hourly
 WHERE kind = 'attempt'
 GROUP BY hour, provider, model, outcome
-COMMENT 'How long calls took, by hour, provider, model and how they ended; quantiles are 0.5, 0.95, 0.99';
+COMMENT 'How long calls took, by hour, provider, model and how they ended; quantiles are 0.5, 0.95, 0.99, within 2.2 percent';

@@ -11,7 +11,7 @@ ALTER TABLE {{database}}.usage_events
 
 ALTER TABLE {{database}}.usage_hourly
     ADD COLUMN IF NOT EXISTS retries SimpleAggregateFunction(sum, UInt64) COMMENT 'How many calls were not the first of their run',
-    ADD COLUMN IF NOT EXISTS queued_hist SimpleAggregateFunction(sumMap, Map(UInt8, UInt64)) COMMENT 'job: exact histogram of queued_ms: bucket = round(4 * log2(ms)), 19 percent wide',
+    ADD COLUMN IF NOT EXISTS queued_hist SimpleAggregateFunction(sumMap, Map(UInt16, UInt64)) COMMENT 'job: how many had which queued_ms: bucket = round(16 * log2(ms)), so exp2(bucket / 16) is within 2.2 percent',
     ADD COLUMN IF NOT EXISTS risk_hist SimpleAggregateFunction(sumMap, Map(UInt8, UInt64)) COMMENT 'job: how many jobs had which risk: 0 for none, 10 for 1 to 10, and so on to 100';
 
 -- The statement of 0001 with the new columns at its end.
@@ -36,11 +36,10 @@ SELECT
     max(usage_events.queued_ms) AS queued_max_ms,
     sum(usage_events.latency_ms) AS latency_sum_ms,
     max(usage_events.latency_ms) AS latency_max_ms,
-    quantilesTDigestState(0.5, 0.95, 0.99)(usage_events.latency_ms) AS latency_q,
-    quantilesTDigestIfState(0.5, 0.95, 0.99)(usage_events.first_byte_ms, toUInt8(usage_events.first_byte_ms > 0)) AS first_byte_q,
-    sumMap(map(toUInt8(least(255, round(log2(greatest(usage_events.latency_ms, 1)) * 4))), toUInt64(1))) AS latency_hist,
+    sumMap(map(toUInt16(least(1019, round(log2(greatest(usage_events.latency_ms, 1)) * 16))), toUInt64(1))) AS latency_hist,
+    sumMapIf(map(toUInt16(least(1019, round(log2(greatest(usage_events.first_byte_ms, 1)) * 16))), toUInt64(1)), usage_events.first_byte_ms > 0) AS first_byte_hist,
     countIf(kind = 'attempt' AND attempt > 1) AS retries,
-    sumMapIf(map(toUInt8(least(255, round(log2(greatest(usage_events.queued_ms, 1)) * 4))), toUInt64(1)), kind = 'job') AS queued_hist,
+    sumMapIf(map(toUInt16(least(1019, round(log2(greatest(usage_events.queued_ms, 1)) * 16))), toUInt64(1)), kind = 'job') AS queued_hist,
     sumMapIf(map(toUInt8(intDiv(least(usage_events.risk, 100) + 9, 10) * 10), toUInt64(1)), kind = 'job') AS risk_hist
 FROM {{database}}.usage_events
 GROUP BY hour, kind, team, class, provider, model, project, status, outcome;

@@ -27,8 +27,8 @@ SELECT
     team,
     provider,
     model,
-    pair.1 AS bucket,
-    round(exp2(pair.1 / 4), 1) AS ms,
+    toUInt8(intDiv(pair.1 + 2, 4)) AS bucket,
+    round(exp2(bucket / 4), 1) AS ms,
     sum(pair.2) AS calls
 FROM
 (

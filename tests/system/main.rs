@@ -8,6 +8,7 @@ mod clock;
 mod deploy;
 mod fairness;
 mod forgetful;
+mod freshness;
 mod harness;
 mod lanes;
 mod layers;

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Submits the next job when the result of one is there
     #[arg(long)]
     closed: bool,
+    /// Submits so many each second, however fast they are done
+    #[arg(long, conflicts_with = "closed")]
+    rate: Option<u64>,
     /// The first jobs of a closed loop are spread over this time, so that they do not march in step
     #[arg(long, default_value_t = 0)]
     spread_ms: u64,
@@ -61,12 +64,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if args.closed {
         closed(&args, producer, line).await?;
     } else {
-        stream::iter((0..args.count).map(Ok))
+        paced(args.count, args.rate)
             .try_for_each_concurrent(args.outstanding, |number| spread(&producers, &line, number))
             .await?;
     }
     say("done");
     Ok(())
+}
+
+/// The numbers of the jobs; with a rate, each at its time.
+fn paced(count: u64, rate: Option<u64>) -> impl futures_util::Stream<Item = anyhow::Result<u64>> {
+    let begun = tokio::time::Instant::now();
+    stream::iter(0..count).then(move |number| async move {
+        if let Some(rate) = rate {
+            tokio::time::sleep_until(begun + Duration::from_micros(number * 1_000_000 / rate)).await;
+        }
+        Ok(number)
+    })
 }
 
 /// A request line of exactly so many bytes: prose with an escape here and there, as prompts are.

@@ -31,11 +31,11 @@ pub struct SinkConfig {
 }
 
 impl SinkConfig {
-    /// Batches of up to 10,000 rows or a second, a lease of ten seconds.
+    /// Batches of up to 50,000 rows or a second, a lease of ten seconds.
     pub fn new(name: impl Into<String>) -> Self {
         SinkConfig {
             name: name.into(),
-            batch_rows_max: 10_000,
+            batch_rows_max: 50_000,
             batch_wait: Duration::from_secs(1),
             lease: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(3),

@@ -18,44 +18,6 @@ pub enum Source {
     Rollup,
 }
 
-/// What a team did with a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TeamModelUsage {
-    /// The team.
-    pub team: String,
-    /// The model.
-    pub model: String,
-    /// Finished jobs, by how they ended, in the order of [`Status::ALL`].
-    pub jobs_by_status: [u64; 6],
-    /// Calls to providers.
-    pub attempts: u64,
-    /// Tokens of those calls.
-    pub tokens: Tokens,
-    /// What those calls cost.
-    pub cost: NanoUsd,
-    /// What answers from the cache would have cost.
-    pub saved: NanoUsd,
-    /// Deliveries that may have been paid for and left no record.
-    pub unknown_attempts: i64,
-    /// The most that those may have cost; no part of `cost`.
-    pub unknown: NanoUsd,
-    /// Jobs on which a guardrail rule fired.
-    pub guardrail_jobs: u64,
-    /// Jobs answered from the cache.
-    pub cache_hit_jobs: u64,
-    /// Mean latency of the calls that ended well, ms; exact. `None` if none did.
-    pub avg_latency_ms: Option<f64>,
-    /// The latency that 95 % of those calls stayed under, ms; from a digest.
-    pub p95_latency_ms: Option<f64>,
-}
-
-impl TeamModelUsage {
-    /// All finished jobs.
-    pub fn jobs(&self) -> u64 {
-        self.jobs_by_status.iter().sum()
-    }
-}
-
 /// What the tables hold altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Books {
@@ -67,24 +29,6 @@ pub struct Books {
     pub rows: u64,
     /// Rows whose record was stored before: in the commit log twice, or inserted twice.
     pub repeated_rows: u64,
-}
-
-#[derive(Row, Deserialize)]
-struct UsageRow {
-    team: String,
-    model: String,
-    jobs_by_status: Vec<u64>,
-    attempts: u64,
-    tokens: Vec<u64>,
-    cost: i64,
-    saved: i64,
-    unknown_attempts: i64,
-    unknown: i64,
-    guardrail_jobs: u64,
-    cache_hit_jobs: u64,
-    ok_calls: u64,
-    ok_latency_ms: u64,
-    ok_quantiles: Vec<f32>,
 }
 
 /// The sums of tokens as one array, in the order of the fields of [`Tokens`].
@@ -117,30 +61,6 @@ struct LastRow {
 }
 
 impl Store {
-    /// What each team did with each model, from the rollup, by cost. Cancel safe.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn usage_by_team_model(&self, range: HourRange) -> Result<Vec<TeamModelUsage>, StoreError> {
-        let ends: Vec<String> =
-            Status::ALL.iter().map(|end| format!("sumIf(u.events, u.kind = 'job' AND u.status = '{end}')")).collect();
-        let sql = format!(
-            "SELECT u.team AS team, u.model AS model, [{}] AS jobs_by_status, \
-                sumIf(u.events, u.kind = 'attempt') AS attempts, {TOKENS} AS tokens, \
-                sum(u.cost_nanousd) AS cost, sum(u.saved_nanousd) AS saved, \
-                sum(u.unknown_attempts) AS unknown_attempts, sum(u.unknown_nanousd) AS unknown, \
-                sumIf(u.guardrail_events, u.kind = 'job') AS guardrail_jobs, \
-                sumIf(u.cache_hits, u.kind = 'job') AS cache_hit_jobs, \
-                sumIf(u.events, u.outcome = 'ok') AS ok_calls, sumIf(u.latency_sum_ms, u.outcome = 'ok') AS ok_latency_ms, \
-                quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency_q, u.outcome = 'ok') AS ok_quantiles \
-             FROM usage_hourly AS u WHERE u.hour >= toDateTime(?, 'UTC') AND u.hour < toDateTime(?, 'UTC') \
-             GROUP BY team, model ORDER BY cost DESC, team, model",
-            ends.join(", ")
-        );
-        let rows: Vec<UsageRow> = self.fetch(&sql, &bounds(range)).await?;
-        Ok(rows.into_iter().map(TeamModelUsage::from).collect())
-    }
-
     /// The totals per team, model and status, to compare one table with the other and with the results. Cancel safe.
     ///
     /// # Errors
@@ -214,26 +134,5 @@ impl TotalsRow {
             unknown: NanoUsd(self.unknown),
         };
         Some((Key { team: self.team, model: self.model, status }, totals))
-    }
-}
-
-impl From<UsageRow> for TeamModelUsage {
-    fn from(row: UsageRow) -> Self {
-        let known = row.ok_calls > 0;
-        TeamModelUsage {
-            jobs_by_status: std::array::from_fn(|index| row.jobs_by_status.get(index).copied().unwrap_or(0)),
-            attempts: row.attempts,
-            tokens: tokens(&row.tokens),
-            cost: NanoUsd(row.cost),
-            saved: NanoUsd(row.saved),
-            unknown_attempts: row.unknown_attempts,
-            unknown: NanoUsd(row.unknown),
-            guardrail_jobs: row.guardrail_jobs,
-            cache_hit_jobs: row.cache_hit_jobs,
-            avg_latency_ms: known.then(|| row.ok_latency_ms as f64 / row.ok_calls as f64),
-            p95_latency_ms: row.ok_quantiles.get(1).copied().filter(|_| known).map(f64::from),
-            team: row.team,
-            model: row.model,
-        }
     }
 }

@@ -23,7 +23,7 @@ mod store;
 mod tls;
 
 pub use billed::BilledCall;
-pub use books::{Books, Source, TeamModelUsage};
+pub use books::{Books, Source};
 pub use error::{Fault, StoreError};
 pub use range::HourRange;
 pub use recent::{RecentCalls, RecentUse};

@@ -41,6 +41,11 @@ const ROLLUPS: &[Rollup] = &[
             ("unknown_nanousd", "sum(u.unknown_nanousd)", "sum(u.unknown_nanousd)"),
             ("latency_ms", "sum(u.latency_ms)", "sum(u.latency_sum_ms)"),
             ("rows with a latency", "count()", "arraySum(mapValues(sumMap(u.latency_hist)))"),
+            (
+                "rows with a first byte",
+                "countIf(u.first_byte_ms > 0)",
+                "arraySum(mapValues(sumMap(u.first_byte_hist)))",
+            ),
             ("retries", "countIf(u.kind = 'attempt' AND u.attempt > 1)", "sum(u.retries)"),
             ("jobs that waited", "countIf(u.kind = 'job')", "arraySum(mapValues(sumMap(u.queued_hist)))"),
             ("jobs with a risk", "countIf(u.kind = 'job')", "arraySum(mapValues(sumMap(u.risk_hist)))"),

@@ -7,6 +7,7 @@ use tollgate_queue::answers::{Contents, Purge};
 use tollgate_queue::state::State;
 use tollgate_queue::{Answers, ApiError, control, purged};
 use tollgate_types::{Gate, NanoUsd, Team};
+use tollgate_usage::questions::{Dimension, Filter};
 
 use super::Cx;
 use super::span::{self, Span};
@@ -146,14 +147,18 @@ fn kept(contents: &Contents, config: &Config) -> Vec<Kept> {
 async fn saved(config: &Config) -> Result<Vec<Saved>, Failure> {
     let range = Span::default().hours(SAVED_SPAN, span::now())?;
     let store = connect::clickhouse(config)?;
-    let found = store.usage_by_team_model(range).await;
+    let of_span = Filter { range, ..Filter::default() };
+    let found = store.ask().usage(&of_span, &[Dimension::Team, Dimension::Model]).await;
     let found = found.map_err(|error| connect::clickhouse_failure(config, &error))?;
-    let saved = found.into_iter().filter(|usage| usage.cache_hit_jobs > 0).map(|usage| Saved {
-        jobs: usage.jobs(),
-        hit_jobs: usage.cache_hit_jobs,
-        saved_nanousd: usage.saved,
-        team: usage.team,
-        model: usage.model,
+    let saved = found.rows.into_iter().filter(|usage| usage.cache_hit_jobs > 0).map(|usage| {
+        let [team, model] = usage.keys.try_into().unwrap_or_default();
+        Saved {
+            team,
+            model,
+            jobs: usage.jobs,
+            hit_jobs: usage.cache_hit_jobs,
+            saved_nanousd: NanoUsd(usage.saved_nanousd),
+        }
     });
     Ok(saved.collect())
 }

@@ -145,13 +145,37 @@ impl Facts {
 
     /// The quantiles 0.5, 0.95 and 0.99 of the latency of calls that ended well; not numbers where they are not kept.
     pub(super) fn quantiles(self) -> [String; 3] {
-        let digest = match self {
-            Facts::Raw => "quantilesTDigestIf(0.5, 0.95, 0.99)(u.latency_ms, u.outcome = 'ok')",
-            Facts::Hourly => "quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency_q, u.outcome = 'ok')",
-            Facts::Users | Facts::Labels => return ["nan", "nan", "nan"].map(str::to_owned),
-        };
-        [1, 2, 3].map(|at| format!("toFloat64(({digest})[{at}])"))
+        match self {
+            Facts::Raw => exact("quantilesTDigestIf(0.5, 0.95, 0.99)(u.latency_ms, u.outcome = 'ok')"),
+            Facts::Hourly => within("sumMapIf(u.latency_hist, u.outcome = 'ok')"),
+            Facts::Users | Facts::Labels => ["nan", "nan", "nan"].map(str::to_owned),
+        }
     }
+}
+
+/// The quantiles of an expression that makes all three.
+pub(super) fn exact(digest: &str) -> [String; 3] {
+    [1, 2, 3].map(|at| format!("toFloat64(({digest})[{at}])"))
+}
+
+/// The quantiles 0.5, 0.95 and 0.99 of a histogram whose buckets are `round(16 * log2(ms))`: the middle of the bucket in
+/// which it lies, so within 2.2 %. Merging digests instead takes five times as long, and gives no such bound.
+pub(super) fn within(histogram: &str) -> [String; 3] {
+    let (keys, counts) = (format!("mapKeys({histogram})"), format!("mapValues({histogram})"));
+    ["0.5", "0.95", "0.99"].map(|quantile| {
+        let at = format!("arrayFirstIndex(c -> c >= {quantile} * arraySum({counts}), arrayCumSum({counts}))");
+        format!("if(empty({keys}), nan, exp2({keys}[{at}] / 16))")
+    })
+}
+
+/// The bucket of a heatmap, 19 % wide, that a bucket of a histogram falls in.
+pub(super) fn coarse(bucket: &str) -> String {
+    format!("toUInt8(intDiv({bucket} + 2, 4))")
+}
+
+/// The bucket of a histogram that a time falls in; the views of the rollups say the same.
+pub(super) fn bucket(column: &str) -> String {
+    format!("toUInt16(least(1019, round(log2(greatest({column}, 1)) * 16)))")
 }
 
 /// The sums of the five parts, in the order of the fields of [`Tokens`](tollgate_types::Tokens).

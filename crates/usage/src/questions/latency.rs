@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
+use super::facts::{Facts, bucket, coarse, exact, within};
 use super::filter::{Filter, Step};
 use super::{ANSWER_ROWS_MAX, Asked, Questions, read};
 use crate::error::StoreError;
@@ -24,7 +24,7 @@ pub enum Measured {
 pub struct HeatmapCell {
     /// The beginning of the step, seconds.
     pub at: i64,
-    /// Which bucket: `round(4 * log2(ms))`, so each is 19 % wide.
+    /// Which bucket: about `round(4 * log2(ms))`, so each is 19 % wide.
     pub bucket: u8,
     /// The middle of the bucket, ms.
     pub ms: f64,
@@ -39,7 +39,7 @@ pub struct Percentiles {
     pub at: i64,
     /// How many there were.
     pub count: u64,
-    /// Half took no longer, ms. Of waiting, from the rollup, it is the middle of a bucket: within 10 %.
+    /// Half took no longer, ms; from the rollup within 2.2 %.
     #[serde(deserialize_with = "read::known")]
     pub p50_ms: Option<f64>,
     /// 95 % took no longer.
@@ -86,15 +86,16 @@ impl Questions<'_> {
         let (at, column) = (step.seconds_of(facts.at()), measured.column());
         let sql = match facts {
             Facts::Raw => format!(
-                "SELECT {at} AS at, toUInt8(least(255, round(log2(greatest(u.{column}_ms, 1)) * 4))) AS bucket, \
-                    exp2(bucket / 4) AS ms, count() AS count \
-                 {from} GROUP BY at, bucket ORDER BY at, bucket LIMIT {ANSWER_ROWS_MAX}"
+                "SELECT {at} AS at, {} AS bucket, exp2(bucket / 4) AS ms, count() AS count \
+                 {from} GROUP BY at, bucket ORDER BY at, bucket LIMIT {ANSWER_ROWS_MAX}",
+                coarse(&bucket(&format!("u.{column}_ms"))),
             ),
             Facts::Hourly | Facts::Users | Facts::Labels => format!(
-                "SELECT at, pair.1 AS bucket, exp2(pair.1 / 4) AS ms, pair.2 AS count \
+                "SELECT at, {} AS bucket, exp2(bucket / 4) AS ms, sum(pair.2) AS count \
                  FROM (SELECT {at} AS at, sumMap(u.{column}_hist) AS histogram {from} GROUP BY at) \
                  ARRAY JOIN arrayZip(mapKeys(histogram), mapValues(histogram)) AS pair \
-                 ORDER BY at, bucket LIMIT {ANSWER_ROWS_MAX}"
+                 GROUP BY at, bucket ORDER BY at, bucket LIMIT {ANSWER_ROWS_MAX}",
+                coarse("pair.1"),
             ),
         };
         self.rows(sql).await
@@ -113,34 +114,19 @@ impl Questions<'_> {
         let facts = self.hourly(filter, &[]);
         let from = self.from(facts, filter, &[measured.rows()]);
         let (at, column) = (step.seconds_of(facts.at()), measured.column());
-        let (count, digest, max) = match (facts, measured) {
-            (Facts::Raw, _) => {
-                ("count()", format!("quantilesTDigest(0.5, 0.95, 0.99)(u.{column}_ms)"), format!("max(u.{column}_ms)"))
+        let (count, [p50, p95, p99], max) = match facts {
+            Facts::Raw => {
+                let digest = format!("quantilesTDigest(0.5, 0.95, 0.99)(u.{column}_ms)");
+                ("count()", exact(&digest), format!("max(u.{column}_ms)"))
             }
-            (_, Measured::Waiting) => return self.rows(waiting(&at, &from)).await,
-            (_, Measured::Calls | Measured::Jobs) => (
-                "sum(u.events)",
-                "quantilesTDigestMerge(0.5, 0.95, 0.99)(u.latency_q)".to_owned(),
-                "max(u.latency_max_ms)".to_owned(),
-            ),
+            Facts::Hourly | Facts::Users | Facts::Labels => {
+                ("sum(u.events)", within(&format!("sumMap(u.{column}_hist)")), format!("max(u.{column}_max_ms)"))
+            }
         };
         self.rows(format!(
-            "SELECT {at} AS at, {count} AS count, toFloat64(({digest})[1]) AS p50_ms, toFloat64(({digest})[2]) AS p95_ms, \
-                toFloat64(({digest})[3]) AS p99_ms, {max} AS max_ms \
+            "SELECT {at} AS at, {count} AS count, {p50} AS p50_ms, {p95} AS p95_ms, {p99} AS p99_ms, {max} AS max_ms \
              {from} GROUP BY at ORDER BY at LIMIT {ANSWER_ROWS_MAX}"
         ))
         .await
     }
-}
-
-/// No digest of waiting times is kept, but an exact histogram is.
-fn waiting(at: &str, from: &str) -> String {
-    let digest = "quantilesExactWeighted(0.5, 0.95, 0.99)(exp2(pair.1 / 4), pair.2)";
-    format!(
-        "SELECT at, sum(pair.2) AS count, ({digest})[1] AS p50_ms, ({digest})[2] AS p95_ms, ({digest})[3] AS p99_ms, \
-            max(longest) AS max_ms \
-         FROM (SELECT {at} AS at, sumMap(u.queued_hist) AS histogram, max(u.queued_max_ms) AS longest {from} GROUP BY at) \
-         ARRAY JOIN arrayZip(mapKeys(histogram), mapValues(histogram)) AS pair \
-         GROUP BY at ORDER BY at LIMIT {ANSWER_ROWS_MAX}"
-    )
 }

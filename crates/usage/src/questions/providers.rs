@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
+use super::facts::{Facts, exact, within};
 use super::filter::{Dimension, Filter, Step, during};
 use super::{ANSWER_ROWS_MAX, Asked, Questions, literal, read};
 use crate::error::StoreError;
@@ -29,7 +29,7 @@ pub struct ProviderUse {
     pub error: u64,
     /// Calls that were not the first of their run.
     pub retries: u64,
-    /// Half of the calls that ended well took no longer, ms; from a digest.
+    /// Half of the calls that ended well took no longer, ms; from the rollup within 2.2 %.
     #[serde(deserialize_with = "read::known")]
     pub p50_ms: Option<f64>,
     /// 95 % took no longer.
@@ -63,7 +63,7 @@ pub struct ProviderStep {
     pub rate_limited: u64,
     /// Those that ended neither well nor by being refused for their rate or given up.
     pub failed: u64,
-    /// Half of the calls that ended well took no longer, ms; from a digest.
+    /// Half of the calls that ended well took no longer, ms; from the rollup within 2.2 %.
     #[serde(deserialize_with = "read::known")]
     pub p50_ms: Option<f64>,
     /// 95 % took no longer.
@@ -110,13 +110,12 @@ impl Questions<'_> {
     /// [`StoreError`].
     pub async fn providers(&self, filter: &Filter) -> Result<Asked<ProviderUse>, StoreError> {
         let facts = self.hourly(filter, &[]);
-        let (retries, first_byte) = match facts {
+        let (retries, [first_byte_p50, first_byte_p95, _]) = match facts {
             Facts::Raw => {
-                ("countIf(u.attempt > 1)", "quantilesTDigestIf(0.5, 0.95, 0.99)(u.first_byte_ms, u.first_byte_ms > 0)")
+                let digest = "quantilesTDigestIf(0.5, 0.95, 0.99)(u.first_byte_ms, u.first_byte_ms > 0)";
+                ("countIf(u.attempt > 1)", exact(digest))
             }
-            Facts::Hourly | Facts::Users | Facts::Labels => {
-                ("sum(u.retries)", "quantilesTDigestIfMerge(0.5, 0.95, 0.99)(u.first_byte_q)")
-            }
+            Facts::Hourly | Facts::Users | Facts::Labels => ("sum(u.retries)", within("sumMap(u.first_byte_hist)")),
         };
         let ended: Vec<String> = ["ok", "rate_limited", "timeout", "cancelled", "error"]
             .iter()
@@ -125,8 +124,8 @@ impl Questions<'_> {
         let [p50, p95, p99] = facts.quantiles();
         self.rows(format!(
             "SELECT toString(u.provider) AS provider, toString(u.model) AS model, {} AS calls, {}, {retries} AS retries, \
-                {p50} AS p50_ms, {p95} AS p95_ms, {p99} AS p99_ms, toFloat64(({first_byte})[1]) AS first_byte_p50_ms, \
-                toFloat64(({first_byte})[2]) AS first_byte_p95_ms, sum(u.cost_nanousd) AS cost_nanousd \
+                {p50} AS p50_ms, {p95} AS p95_ms, {p99} AS p99_ms, {first_byte_p50} AS first_byte_p50_ms, \
+                {first_byte_p95} AS first_byte_p95_ms, sum(u.cost_nanousd) AS cost_nanousd \
              {} GROUP BY u.provider, u.model ORDER BY calls DESC, provider, model LIMIT {ANSWER_ROWS_MAX}",
             calls(facts, ""),
             ended.join(", "),

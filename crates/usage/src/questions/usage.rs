@@ -39,7 +39,7 @@ pub struct Usage {
     /// Mean latency of the calls that ended well, ms; exact. `None` if none did.
     #[serde(deserialize_with = "read::known")]
     pub avg_ms: Option<f64>,
-    /// Half of those calls took no longer, ms; from a digest. `None` by user and by label, whose rollups keep none.
+    /// Half of those calls took no longer, ms; from the rollup within 2.2 %. `None` by user and by label, whose rollups keep none.
     #[serde(deserialize_with = "read::known")]
     pub p50_ms: Option<f64>,
     /// 95 % took no longer.

@@ -19,6 +19,7 @@ use sandbox::{Locations, Progress};
 use tollgate_types::event::{AttemptOutcome, AttemptRecord, CacheUse, EventKind};
 use tollgate_types::guardrails::{Followed, Hit, Side};
 use tollgate_types::{NanoUsd, Status, Tokens, UnixMillis, UsageEvent};
+use tollgate_usage::questions::{Dimension, Filter};
 use tollgate_usage::reconcile::{self, Key, Ledger};
 use tollgate_usage::{
     ClickHouseConfig, Fault, HourRange, RecentUse, Row, Schema, SchemaError, Source, Stamp, Store, rows,
@@ -211,21 +212,27 @@ async fn questions_answer_with_exact_numbers(case: &Case) {
     case.store.insert(&batch(&made, AT), "t").await.expect("the batch is inserted");
 
     let hour = HourRange::covering(AT, UnixMillis(AT.0 + 1));
-    let usage = case.store.usage_by_team_model(hour).await.expect("an answer");
+    let by = &[Dimension::Team, Dimension::Model];
+    let during = |range| Filter { range, ..Filter::default() };
+    let usage = case.store.ask().usage(&during(hour), by).await.expect("an answer").rows;
     assert_eq!(usage.len(), 1, "{usage:?}");
     let gpt = &usage[0];
-    assert_eq!((gpt.team.as_str(), gpt.model.as_str(), gpt.jobs(), gpt.attempts), ("search", "gpt", 101, 101));
+    assert_eq!((&gpt.keys[..], gpt.jobs, gpt.attempts), (&["search".to_owned(), "gpt".to_owned()][..], 101, 101));
     assert_eq!(gpt.jobs_by_status, [100, 0, 1, 0, 0, 0]);
-    assert_eq!((gpt.cost, gpt.tokens.input, gpt.tokens.output, gpt.guardrail_jobs), (NanoUsd(8484), 10_100, 1010, 1));
-    assert_eq!(gpt.avg_latency_ms, Some(505.0));
-    assert!(gpt.p95_latency_ms.is_some_and(|p95| (940.0..=965.0).contains(&p95)), "{:?}", gpt.p95_latency_ms);
+    assert_eq!((gpt.cost_nanousd, gpt.tokens.input, gpt.tokens.output, gpt.guardrail_jobs), (8484, 10_100, 1010, 1));
+    assert_eq!(gpt.avg_ms, Some(505.0));
+    // 95 of the hundred calls took 950 ms or less; a bucket is exact to 2.2 %.
+    let near = |found: Option<f64>, exact: f64| found.is_some_and(|ms| (ms / exact - 1.0).abs() <= 0.022);
+    assert!(near(gpt.p50_ms, 500.0) && near(gpt.p95_ms, 950.0) && near(gpt.p99_ms, 990.0), "{gpt:?}");
     let before = HourRange::covering(UnixMillis(0), UnixMillis(hour.from_seconds() * 1000));
-    assert!(case.store.usage_by_team_model(before).await.expect("an answer").is_empty());
+    assert!(case.store.ask().usage(&during(before), by).await.expect("an answer").rows.is_empty());
 
     assert_eq!(case.number("SELECT toUInt64(cost_nanousd) FROM team_spend_daily WHERE team = 'search'").await, 8484);
     assert_eq!(case.number("SELECT jobs FROM team_spend_daily WHERE model = 'gpt'").await, 101);
     assert_eq!(case.number("SELECT calls FROM model_latency WHERE outcome = 'ok'").await, 100);
     assert_eq!(case.number("SELECT toUInt64(max_ms) FROM model_latency WHERE outcome = 'ok'").await, 1000);
+    let p95 = case.number("SELECT toUInt64(p95_ms) FROM model_latency WHERE outcome = 'ok'").await;
+    assert!(near(Some(p95 as f64), 950.0), "{p95}");
     let histogram = "SELECT toUInt64(arraySum(mapValues(sumMap(latency_hist)))) FROM usage_hourly WHERE outcome = 'ok'";
     assert_eq!(case.number(histogram).await, 100);
 }

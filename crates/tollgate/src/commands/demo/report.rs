@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tollgate_types::{AttemptOutcome, NanoUsd, Status};
-use tollgate_usage::TeamModelUsage;
+use tollgate_usage::questions::Usage;
 use tollgate_usage::reconcile::sum;
 
 use super::run::Tally;
@@ -69,7 +69,7 @@ pub(super) struct Found {
     /// How many results were heard live.
     pub(super) heard: usize,
     pub(super) books: Books,
-    pub(super) usage: Vec<TeamModelUsage>,
+    pub(super) usage: Vec<Usage>,
     /// What the simulated provider counted, if that was called.
     pub(super) witness: Option<Witness>,
     /// From the first submission to the last result.

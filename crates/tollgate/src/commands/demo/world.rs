@@ -8,6 +8,7 @@ use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::state::State;
 use tollgate_queue::{Connection, NatsConfig};
 use tollgate_types::{NanoUsd, Team};
+use tollgate_usage::questions::{Dimension, Filter};
 use tollgate_usage::{ClickHouseConfig, HourRange, Store};
 
 use super::bounds::Bounds;
@@ -128,7 +129,9 @@ impl World {
         let folded = books::fold(&self.log, last, HourRange::ALL).await?;
         let compared =
             books::compare(folded, &self.store, HourRange::ALL).await.map_err(|error| clickhouse_failed(&error))?;
-        let usage = self.store.usage_by_team_model(HourRange::ALL).await.map_err(|error| clickhouse_failed(&error))?;
+        let by = &[Dimension::Team, Dimension::Model];
+        let usage =
+            self.store.ask().usage(&Filter::default(), by).await.map_err(|error| clickhouse_failed(&error))?.rows;
         let heard = run.heard_count();
         let witness = match &self.simulated {
             Some(url) => Witness::ask(url).await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tollgate_types::{NanoUsd, Status, Tokens};
-use tollgate_usage::TeamModelUsage;
+use tollgate_usage::questions::Usage;
 
 /// What a team did with a model, as it is printed. Money is whole nano-dollars.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,24 +44,26 @@ impl Line {
     }
 }
 
-impl From<TeamModelUsage> for Line {
-    fn from(usage: TeamModelUsage) -> Self {
+/// What was used by team and model, in this order.
+impl From<Usage> for Line {
+    fn from(usage: Usage) -> Self {
         let ends = Status::ALL.iter().zip(usage.jobs_by_status);
+        let [team, model] = usage.keys.try_into().unwrap_or_default();
         Line {
-            jobs: usage.jobs(),
+            team,
+            model,
+            jobs: usage.jobs,
             by_status: ends.map(|(status, jobs)| (status.as_str(), jobs)).collect(),
             attempts: usage.attempts,
             tokens: usage.tokens,
-            cost_nanousd: usage.cost.0,
-            saved_nanousd: usage.saved.0,
+            cost_nanousd: usage.cost_nanousd,
+            saved_nanousd: usage.saved_nanousd,
             unknown_attempts: usage.unknown_attempts,
-            unknown_nanousd: usage.unknown.0,
+            unknown_nanousd: usage.unknown_nanousd,
             guardrail_jobs: usage.guardrail_jobs,
             cache_hit_jobs: usage.cache_hit_jobs,
-            avg_latency_ms: usage.avg_latency_ms.map(tenths),
-            p95_latency_ms: usage.p95_latency_ms.map(tenths),
-            team: usage.team,
-            model: usage.model,
+            avg_latency_ms: usage.avg_ms.map(tenths),
+            p95_latency_ms: usage.p95_ms.map(tenths),
         }
     }
 }
@@ -125,20 +127,22 @@ mod tests {
 
     #[test]
     fn a_line_has_exact_money_and_no_column_of_zeros() {
-        let line = Line::from(TeamModelUsage {
-            team: "search".into(),
-            model: "m".into(),
+        let line = Line::from(Usage {
+            keys: vec!["search".into(), "m".into()],
+            jobs: 200,
             jobs_by_status: [198, 2, 0, 0, 0, 0],
             attempts: 205,
             tokens: Tokens { input: 90, cache_read: 10, output: 7, reasoning: 3, ..Tokens::default() },
-            cost: NanoUsd(41_250),
-            saved: NanoUsd::ZERO,
+            cost_nanousd: 41_250,
+            saved_nanousd: 0,
             unknown_attempts: 0,
-            unknown: NanoUsd::ZERO,
+            unknown_nanousd: 0,
             guardrail_jobs: 0,
             cache_hit_jobs: 0,
-            avg_latency_ms: Some(210.04),
-            p95_latency_ms: None,
+            avg_ms: Some(210.04),
+            p50_ms: None,
+            p95_ms: None,
+            p99_ms: None,
         });
         let expected =
             ["search", "m", "200", "198 succeeded, 2 failed", "205", "100", "10", "$0.000041250", "210", "–"];
