@@ -6,6 +6,7 @@
 //! Deliberately absent: connecting (you own the [`async_nats::Client`] and its options) and any retry of a job; ids make
 //! resubmitting safe.
 
+mod blobs;
 mod deltas;
 mod submit;
 mod wait;

@@ -29,8 +29,8 @@ pub enum SubmitError {
     /// same id.
     #[error("no acknowledgement for job {0}; it may have been accepted: submit it again with the same id")]
     Unknown(JobId),
-    /// The payload is larger than the server takes.
-    #[error("the job has {bytes} bytes and the server takes {max}")]
+    /// It is larger than can be submitted: a body of more than 64 MiB, or a line that has no body and does not fit a message.
+    #[error("the job has {bytes} bytes and the most is {max}")]
     TooLarge {
         /// How many bytes it has.
         bytes: usize,
@@ -76,6 +76,8 @@ impl Producer {
 
     /// Submits one job line and awaits the server's acknowledgement; without an id it gets a fresh one.
     ///
+    /// A line that does not fit a message goes without its body, whose chunks are published first, up to 64 MiB.
+    ///
     /// A lost acknowledgement is asked for again under the same id, so the job is accepted once. Cancel safe in the same
     /// sense: submit again with the same id.
     ///
@@ -98,25 +100,38 @@ impl Producer {
     ) -> Result<Receipt, SubmitError> {
         let id = id.unwrap_or_else(|| self.fresh_id());
         own.insert(headers::JOB_ID, id.as_str());
+        let line = self.fitting(line, &id).await?;
         let subject = subjects::jobs(&LaneKey::new(class, &self.team));
+        let duplicate = self.stored(&subject, own, line, &id).await?;
+        Ok(Receipt { id, duplicate })
+    }
+
+    /// Publishes until the server acknowledged it, and says whether it had a message with this id.
+    pub(crate) async fn stored(
+        &self,
+        subject: &str,
+        own: HeaderMap,
+        payload: Bytes,
+        id: &JobId,
+    ) -> Result<bool, SubmitError> {
         for attempt in 0..TRIES {
-            let request = Request::new().headers(own.clone()).payload(line.clone()).timeout(Some(ACK_TIMEOUT));
-            match self.client.send_request(subject.clone(), request).await {
+            let request = Request::new().headers(own.clone()).payload(payload.clone()).timeout(Some(ACK_TIMEOUT));
+            match self.client.send_request(subject.to_owned(), request).await {
                 Ok(answer) => match serde_json::from_slice::<PubAck>(&answer.payload) {
                     Ok(PubAck { error: Some(error), .. }) => {
                         return Err(SubmitError::Refused { code: error.err_code, description: error.description });
                     }
-                    Ok(PubAck { duplicate, .. }) => return Ok(Receipt { id, duplicate }),
+                    Ok(PubAck { duplicate, .. }) => return Ok(duplicate),
                     Err(_) => {}
                 },
                 Err(error) => match error.kind() {
                     // A server that just restarted knows its streams a moment later.
                     RequestErrorKind::NoResponders if attempt + 1 == TRIES => {
-                        return Err(SubmitError::NoResponders(subject));
+                        return Err(SubmitError::NoResponders(subject.to_owned()));
                     }
                     RequestErrorKind::MaxPayloadExceeded => {
                         let max = self.client.max_payload();
-                        return Err(SubmitError::TooLarge { bytes: line.len(), max });
+                        return Err(SubmitError::TooLarge { bytes: payload.len(), max });
                     }
                     RequestErrorKind::NoResponders
                     | RequestErrorKind::TimedOut
@@ -126,6 +141,6 @@ impl Producer {
             }
             tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
-        Err(SubmitError::Unknown(id))
+        Err(SubmitError::Unknown(id.clone()))
     }
 }

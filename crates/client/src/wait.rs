@@ -22,6 +22,9 @@ pub enum WaitError {
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed,
+    /// The result is there, but not its answer, which did not fit a message: why.
+    #[error("the answer lies beside its result and cannot be had: {0}")]
+    Answer(&'static str),
     /// The result could not be looked up: no permission, or no stream.
     #[error("results cannot be looked up: {0}")]
     Lookup(String),
@@ -48,7 +51,8 @@ impl Producer {
         Ok(Waiting { producer: self.clone(), id, subscriber })
     }
 
-    /// The job's result line as it is kept; `None` while there is none. Cancel safe.
+    /// The job's result line; `None` while there is none. An answer that does not fit a message is fetched into it. Cancel
+    /// safe.
     ///
     /// # Errors
     /// Returns why there is no answer.
@@ -58,7 +62,7 @@ impl Producer {
         let request = Request::new().timeout(Some(Duration::from_secs(5)));
         match self.client.send_request(get, request).await {
             Ok(message) if message.status == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Ok(message) if counts(&message) => Ok(Some(message.payload)),
+            Ok(message) if counts(&message) => self.whole(id, message.payload).await.map(Some),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                 Err(WaitError::Lookup("nothing answers; does the account import direct gets of its results?".into()))
@@ -72,7 +76,7 @@ impl Waiting {
     /// The job's result line. Cancel safe.
     ///
     /// # Errors
-    /// [`WaitError::TimedOut`] after `within`; the job goes on.
+    /// [`WaitError::TimedOut`] after `within`; the job goes on. [`WaitError::Answer`] if only the facts are kept.
     pub async fn result(&mut self, within: Duration) -> Result<Bytes, WaitError> {
         let waiting = async {
             loop {
@@ -80,9 +84,11 @@ impl Waiting {
                 if let Ok(None) = tokio::time::timeout(LOOK_EVERY, self.subscriber.next()).await {
                     return Err(WaitError::Closed);
                 }
-                // A lookup that fails now may succeed in the next round.
-                if let Ok(Some(result)) = self.producer.result(&self.id).await {
-                    return Ok(result);
+                match self.producer.result(&self.id).await {
+                    Ok(Some(result)) => return Ok(result),
+                    Err(error @ WaitError::Answer(_)) => return Err(error),
+                    // A lookup that fails now may succeed in the next round.
+                    Ok(None) | Err(_) => {}
                 }
             }
         };

@@ -13,6 +13,7 @@
 
 pub mod answers;
 mod api;
+pub mod blobs;
 pub mod bucket;
 pub mod clock;
 pub mod commit_log;
@@ -44,6 +45,7 @@ pub mod wait;
 
 pub use answers::Answers;
 pub use api::ApiError;
+pub use blobs::Blobs;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
 pub use crash::CrashPlan;

@@ -38,6 +38,10 @@ pub struct Limits {
     pub capture_bytes_max: i64,
     /// How long captures are kept.
     pub capture_age_max: Duration,
+    /// Most bytes of bodies that do not fit a message; more are refused.
+    pub blobs_bytes_max: i64,
+    /// How long such a body is kept: no less than results, and than jobs wait.
+    pub blobs_age_max: Duration,
     /// How long the server itself recognises a message id; after it a resubmitted id is answered from the results.
     pub duplicate_window: Duration,
 }
@@ -59,6 +63,8 @@ impl Default for Limits {
             cache_bytes_max: GIB,
             capture_bytes_max: GIB,
             capture_age_max: Duration::from_secs(30 * 24 * 3600),
+            blobs_bytes_max: 10 * GIB,
+            blobs_age_max: Duration::from_secs(14 * 24 * 3600),
             duplicate_window: DUPLICATE_WINDOW,
         }
     }
@@ -90,6 +96,7 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
         cache(limits),
         flights(limits),
         capture(limits),
+        blobs(limits),
     ]
 }
 
@@ -234,6 +241,22 @@ fn capture(limits: &Limits) -> Config {
         max_messages: -1,
         max_bytes: limits.capture_bytes_max,
         max_age: limits.capture_age_max,
+        max_consumers: 100,
+        ..base(limits)
+    }
+}
+
+fn blobs(limits: &Limits) -> Config {
+    Config {
+        name: subjects::BLOBS_STREAM.into(),
+        description: Some("bodies that do not fit a message, in chunks; teams write and read their own".into()),
+        subjects: vec![subjects::BLOBS.into()],
+        retention: RetentionPolicy::Limits,
+        max_messages: -1,
+        // A chunk that is published again takes the place of the first, and its age begins anew.
+        max_messages_per_subject: 1,
+        max_bytes: limits.blobs_bytes_max,
+        max_age: limits.blobs_age_max,
         max_consumers: 100,
         ..base(limits)
     }

@@ -1,5 +1,5 @@
 //! Every place beside the results where the texts of a job lie: its lane, the waiting jobs, the dead letters, the
-//! captures, the kept answers. What is removed is overwritten by the server ([`Removal::Overwrite`]).
+//! captures, the kept answers, the large bodies. What is removed is overwritten by the server ([`Removal::Overwrite`]).
 //!
 //! A job's end must be in the log before its copies go: then a copy that is missed here, because somebody has it in his
 //! hands, is answered when it comes again and can neither run nor pay. Everything here is idempotent; killed anywhere,
@@ -16,6 +16,7 @@ use tollgate_types::job::{named_user, undecoded_digest};
 use tollgate_types::{JobId, JobSpec, UnixMillis, headers, subjects};
 
 use crate::api::{self, ApiError, Stored};
+use crate::blobs::Blobs;
 use crate::connect::{ConnectFailure, Connection};
 use crate::direct;
 use crate::queue_key::Origin;
@@ -43,6 +44,8 @@ pub struct Removed {
     pub captured: u64,
     /// Kept answers.
     pub cached: u64,
+    /// Chunks of bodies that did not fit a message.
+    pub chunks: u64,
 }
 
 /// A job that waits, as it is read without leasing it.
@@ -123,6 +126,7 @@ impl Texts {
         removed.dead = each(&self.client, subjects::DEAD_STREAM, &dead_of(team), &mut is_theirs).await?;
         for job in wanted.keys() {
             removed.captured += u64::from(forbid_capture(&self.client, team, job).await?);
+            removed.chunks += Blobs::new(&self.client).remove_all(team, job).await?;
         }
         let mut is_theirs = |answer: &direct::Stored| {
             text(&answer.headers, headers::FROM_JOB).is_some_and(|job| is_wanted(job, wanted))

@@ -16,6 +16,7 @@ use tollgate_types::job::VERSION;
 use tollgate_types::{ErrorCode, JobId, JobResult, NanoUsd, Tombstone, UnixMillis, UsageEvent, headers, subjects};
 
 use crate::api::{self, ApiError, Stored};
+use crate::blobs::Blobs;
 use crate::connect::Connection;
 use crate::crash::CrashPlan;
 use crate::direct;
@@ -132,6 +133,8 @@ impl Tombs {
     pub async fn raise(&self, lying: &Lying, code: ErrorCode, sunk: bool) -> Result<bool, ApiError> {
         self.crash.point("F0");
         let Lying { event, digest, payload, .. } = lying;
+        // First: killed after it, the result still asks to be entombed.
+        Blobs::new(&self.client).remove_all(&event.team, &event.job).await?;
         let mut sent = HeaderMap::new();
         sent.insert(headers::USAGE, event.to_header());
         sent.insert(headers::DIGEST, digest.as_str());

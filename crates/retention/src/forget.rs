@@ -58,7 +58,7 @@ pub struct Forgotten {
 impl Forgotten {
     /// Takes in what a further look came to; what is counted anew with each look is as it was last.
     pub fn add(&mut self, later: Forgotten) {
-        let Removed { queued, parked, dead, captured, cached } = self.removed;
+        let Removed { queued, parked, dead, captured, cached, chunks } = self.removed;
         let results = self.results + later.results;
         *self = Forgotten {
             results,
@@ -73,6 +73,7 @@ impl Forgotten {
                 dead: dead + later.removed.dead,
                 captured: captured + later.removed.captured,
                 cached: cached + later.removed.cached,
+                chunks: chunks + later.removed.chunks,
             },
             ..later
         };

@@ -109,7 +109,7 @@ impl FromStr for Directive {
             let once = match clause.split_once('=') {
                 Some(("then", fault_text)) => then.replace(fault(fault_text)?).is_none(),
                 Some(("delay", value)) => delay.replace(duration("delay", value)?).is_none(),
-                Some(("tokens", value)) => tokens.replace(number("tokens", value, 1, 131_072)?).is_none(),
+                Some(("tokens", value)) => tokens.replace(number("tokens", value, 1, 1_048_576)?).is_none(),
                 None if clause == "echo" => !std::mem::replace(&mut echo, true),
                 _ => first.replace(repeated(clause)?).is_none(),
             };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::usage::Usage;
 
 /// The longest answer without a limit in the request, so that a wild profile cannot fill the memory.
-const ANSWER_TOKENS_MAX: u64 = 131_072;
+const ANSWER_TOKENS_MAX: u64 = 1_048_576;
 /// The longest time to a first token that a profile may draw: beyond it every caller has given up.
 const TTFT_MAX: Duration = Duration::from_secs(3_600);
 

@@ -81,6 +81,8 @@ codes! {
     BadEncoding = "bad_encoding", Rejected, "The payload is not plain UTF-8 (a byte order mark, UTF-16, compressed, or invalid bytes).", "Send uncompressed UTF-8 without a byte order mark.";
     TooDeep = "too_deep", Rejected, "The JSON is nested more than 64 levels deep.", "Flatten it.";
     TooLarge = "too_large", Rejected, "The payload has more bytes or more values than the broker accepts.", "Split the job.";
+    PayloadMissing = "payload_missing", Rejected, "The body that `tollgate.body` names is not there, not whole, or expired.", "Publish its chunks before the job, under the job's own id, and submit it again under a fresh id.";
+    PayloadDigest = "payload_digest", Rejected, "The chunks of the body do not have the digest or the length that `tollgate.body` says.", "Cut the body into chunks of 512 KiB and give the SHA-256 of the whole; submit it again under a fresh id.";
     DuplicateField = "duplicate_field", Rejected, "An object names the same field twice.", "Keep one of the two.";
     UnknownField = "unknown_field", Rejected, "A field outside `body` is not one that Tollgate knows.", "Remove it, or mend the name that the message suggests.";
     ForbiddenField = "forbidden_field", Rejected, "A field tries to set what only the operator may set (keys, addresses, priority).", "Remove it; class and team come from the subject.";
@@ -122,7 +124,7 @@ codes! {
     ContextLengthExceeded = "context_length_exceeded", Failed, "The prompt is longer than the model's context.", "Shorten it, or use a model with a larger context.";
     ContentFiltered = "content_filtered", Failed, "The provider's content policy refused the prompt.", "Change the prompt.";
     ModelNotFound = "model_not_found", Failed, "The provider does not know the deployment's model.", "The operator must mend the deployment.";
-    ResultTooLarge = "result_too_large", Failed, "The answer does not fit a NATS message.", "Ask for a shorter answer, or raise the server's max_payload.";
+    ResultTooLarge = "result_too_large", Failed, "The answer does not fit a NATS message, and could not be put beside it.", "Ask for a shorter answer, or make room in the stream of large bodies.";
 }
 
 impl std::fmt::Display for ErrorCode {

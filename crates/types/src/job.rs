@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::budget::Usd;
+use crate::claim::{self, Claim};
 use crate::code::ErrorCode;
 use crate::endpoint::Endpoint;
 use crate::ids::Digest;
@@ -56,7 +57,10 @@ pub struct JobLine {
     /// `/v1/chat/completions`, `/v1/embeddings` or `/v1/responses`; the first if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The request for the provider; fields that Tollgate does not know pass untouched.
+    /// The request for the provider; fields that Tollgate does not know pass untouched. Left out if `tollgate.body` says
+    /// where it lies.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schemars(default)]
     pub body: serde_json::Map<String, serde_json::Value>,
     /// Our own options.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +108,9 @@ pub struct Options {
     /// Whether a kept answer may be used; what the team's configuration says if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheWish>,
+    /// The body, if it does not fit a message: its chunks lie under the job's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Claim>,
 }
 
 /// What a job wants of the cache of answers.
@@ -150,13 +157,13 @@ impl Serialize for Deadline {
 pub struct JobSpec {
     /// The producer's own name for it.
     pub custom_id: Option<String>,
-    /// The request body, byte for byte as it came.
+    /// The request body, byte for byte as it came; empty while it [lies elsewhere](JobSpec::elsewhere).
     pub body: Bytes,
-    /// What Tollgate read in the body.
+    /// What Tollgate read in the body; of one that lies elsewhere, nothing but the endpoint.
     pub request: Request,
     /// Our options.
     pub options: Options,
-    /// SHA-256 of endpoint and body: the same id with another digest is a conflict.
+    /// SHA-256 of endpoint and body, or of endpoint and where the body lies: the same id with another digest is a conflict.
     pub digest: Digest,
 }
 
@@ -220,6 +227,32 @@ pub fn named_user(payload: &[u8]) -> Option<String> {
     serde_json::from_str(options.get("user")?.get()).ok()
 }
 
+/// A line without its body, which says where that lies, and the body; `None` if it is no object with a body, or one that
+/// lies elsewhere already. What the line says stays as it was written.
+pub fn checked_in(line: &Bytes) -> Option<(Bytes, Bytes)> {
+    let fields = Fields::read(std::str::from_utf8(line).ok()?)?;
+    let body = line.slice_ref(fields.get("body").filter(|raw| raw.get() != "null")?.get().as_bytes());
+    let options = match fields.get("tollgate").filter(|raw| raw.get() != "null") {
+        Some(raw) => Fields::read(raw.get())?,
+        None => Fields::read("{}")?,
+    };
+    if options.get("body").is_some() {
+        return None;
+    }
+    let claim = serde_json::value::to_raw_value(&Claim::of(&body)).expect("a text and a number always serialise");
+    let options = written(options.iter().chain([("body", &*claim)]));
+    let options = RawValue::from_string(options).expect("it is made of JSON");
+    let rest = fields.iter().filter(|(name, _)| !matches!(*name, "body" | "tollgate"));
+    Some((written(rest.chain([("tollgate", &*options)])).into(), body))
+}
+
+fn written<'a>(fields: impl Iterator<Item = (&'a str, &'a RawValue)>) -> String {
+    let field = |(name, value): (&str, &RawValue)| {
+        format!("{}:{}", serde_json::to_string(name).expect("a text always serialises"), value.get())
+    };
+    format!("{{{}}}", fields.map(field).collect::<Vec<_>>().join(","))
+}
+
 impl JobSpec {
     /// Reads one payload. `bytes_max` is the operator's limit.
     ///
@@ -242,6 +275,29 @@ impl JobSpec {
         decode_line(payload, &line).map_err(|rejection| Rejection { custom_id, reply_to, ..rejection })
     }
 
+    /// Where the body lies, as long as it was not fetched.
+    pub fn elsewhere(&self) -> Option<&Claim> {
+        self.options.body.as_ref().filter(|_| self.body.is_empty())
+    }
+
+    /// The same job with the body that lay elsewhere; it keeps its digest.
+    ///
+    /// # Errors
+    /// What is wrong with the body, as if it had come with the line.
+    pub fn fetched(&self, body: Bytes) -> Result<JobSpec, Rejection> {
+        let named = |rejection| Rejection {
+            custom_id: self.custom_id.clone(),
+            reply_to: self.options.reply_to.clone(),
+            user: self.options.user.clone(),
+            ..rejection
+        };
+        let read = || {
+            strict::check(readable(&body, usize::MAX)?).map_err(from_strict)?;
+            self.with_body(body.clone())
+        };
+        read().map_err(named)
+    }
+
     /// The same job with another body, such as one without what must not leave; it keeps its digest, because it is the
     /// same request.
     ///
@@ -254,6 +310,22 @@ impl JobSpec {
         // What is read in the body is found by its place in it.
         let body = body.slice_ref(raw.get().as_bytes());
         Ok(JobSpec { body, request, ..self.clone() })
+    }
+}
+
+impl Request {
+    /// Of a body that nobody has read yet.
+    fn unread(endpoint: Endpoint) -> Request {
+        Request {
+            endpoint,
+            model: String::new(),
+            model_at: 0..0,
+            max_tokens: None,
+            n: 1,
+            stream_at: None,
+            stream_options_at: None,
+            prompt_elsewhere: false,
+        }
     }
 }
 
@@ -300,8 +372,19 @@ fn from_strict(error: StrictError) -> Rejection {
 }
 
 const LINE_FIELDS: &[&str] = &["custom_id", "method", "url", "body", "tollgate"];
-const OPTION_FIELDS: &[&str] =
-    &["version", "reply_to", "deadline", "not_before", "max_cost_usd", "project", "user", "labels", "tags", "cache"];
+const OPTION_FIELDS: &[&str] = &[
+    "version",
+    "reply_to",
+    "deadline",
+    "not_before",
+    "max_cost_usd",
+    "project",
+    "user",
+    "labels",
+    "tags",
+    "cache",
+    "body",
+];
 
 fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection> {
     line.only("", LINE_FIELDS)?;
@@ -318,6 +401,16 @@ fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection>
         Some(raw) => decode_options(&object(raw, "tollgate")?)?,
         None => Options { version: VERSION, ..Options::default() },
     };
+    let given = line.get("body").filter(|raw| raw.get() != "null");
+    if let (Some(claim), None) = (&options.body, given) {
+        let request = Request::unread(endpoint);
+        let digest = Digest::of(&[endpoint.as_str().as_bytes(), b"elsewhere", claim.sha256.as_bytes()]);
+        return Ok(JobSpec { custom_id, body: Bytes::new(), request, options, digest });
+    }
+    if options.body.is_some() {
+        let message = "`body` and `tollgate.body` are both there; send the one or say where it lies";
+        return Err(Rejection::new(ErrorCode::InvalidField, message));
+    }
     let raw_body = line.get("body").ok_or_else(|| {
         let beside = ["messages", "input"].iter().any(|name| line.get(name).is_some());
         let hint = if beside { "; put the request into `body`" } else { "" };
@@ -359,6 +452,7 @@ fn decode_options(fields: &Fields<'_>) -> Result<Options, Rejection> {
         labels: fields.get("labels").map(decode_labels).transpose()?.unwrap_or_default(),
         tags: fields.get("tags").map(decode_tags).transpose()?.unwrap_or_default(),
         cache: decode_cache(fields)?,
+        body: fields.get("body").map(decode_claim).transpose()?,
     })
 }
 
@@ -391,6 +485,17 @@ fn decode_cache(fields: &Fields<'_>) -> Result<Option<CacheWish>, Rejection> {
     let wish = CacheWish::ALL.into_iter().find(|wish| wish.as_str() == word);
     wish.map(Some).ok_or_else(|| {
         let message = "`tollgate.cache` must be \"use\", \"bypass\" or \"refresh\", or left out";
+        Rejection::new(ErrorCode::InvalidField, message)
+    })
+}
+
+fn decode_claim(raw: &RawValue) -> Result<Claim, Rejection> {
+    let claim: Option<Claim> = serde_json::from_str(raw.get()).ok();
+    claim.filter(Claim::is_valid).ok_or_else(|| {
+        let message = format!(
+            "`tollgate.body` must be an object with `sha256` (64 lower case hexadecimal digits) and `bytes` (1 to {})",
+            claim::BODY_BYTES_MAX
+        );
         Rejection::new(ErrorCode::InvalidField, message)
     })
 }

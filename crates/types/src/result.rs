@@ -1,9 +1,11 @@
 //! The one final result of a job: one line of the OpenAI Batch output format, with our facts in one extra object.
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::claim::Claim;
 use crate::code::{ErrorCode, Status};
 use crate::event::{AttemptOutcome, AttemptRecord, CacheUse, UsageEvent, UsageSource};
 use crate::guardrails::Hit;
@@ -35,7 +37,7 @@ pub struct Response {
     pub status_code: u16,
     /// The provider's id of the request; empty if it gave none.
     pub request_id: String,
-    /// The provider's body, byte for byte.
+    /// The provider's body, byte for byte; null if it does not fit a message and `tollgate.body` says where it lies.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub body: Box<RawValue>,
 }
@@ -95,6 +97,9 @@ pub struct ResultFacts {
     pub risk: Option<u8>,
     /// What the producer should know although the job ended well.
     pub warnings: Vec<String>,
+    /// The answer's body, if it does not fit a message: its chunks lie under the job's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Claim>,
     /// When the server accepted the job, RFC 3339.
     pub accepted_at: String,
     /// The run that committed this result.
@@ -138,6 +143,50 @@ impl From<&AttemptRecord> for AttemptFacts {
     }
 }
 
+impl JobResult {
+    /// The line without the answer's body, and that body; `None` if it has none.
+    pub fn checked_in(line: &[u8]) -> Option<(Bytes, Bytes)> {
+        let mut result: JobResult = serde_json::from_slice(line).ok()?;
+        let body = std::mem::replace(&mut result.response.as_mut()?.body, null());
+        let body = Bytes::from(body.get().to_owned());
+        result.tollgate.body = Some(Claim::of(&body));
+        Some((written(&result), body))
+    }
+
+    /// Where the answer's body lies, if it is not in the line.
+    pub fn elsewhere(line: &[u8]) -> Option<Claim> {
+        #[derive(Deserialize)]
+        struct Line {
+            tollgate: Facts,
+        }
+        #[derive(Deserialize)]
+        struct Facts {
+            body: Option<Claim>,
+        }
+        // Most lines are told apart without reading them.
+        let text = std::str::from_utf8(line).ok().filter(|text| text.contains("\"sha256\""))?;
+        let line: Line = serde_json::from_str(text).ok()?;
+        line.tollgate.body.filter(Claim::is_valid)
+    }
+
+    /// The line with the body that lay elsewhere; `None` if the two do not go together.
+    pub fn whole(line: &[u8], body: Bytes) -> Option<Bytes> {
+        let mut result: JobResult = serde_json::from_slice(line).ok()?;
+        let text = String::from_utf8(body.into()).ok()?;
+        result.response.as_mut()?.body = RawValue::from_string(text).ok()?;
+        result.tollgate.body = None;
+        Some(written(&result))
+    }
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::from_string("null".to_owned()).expect("null is JSON")
+}
+
+fn written(result: &JobResult) -> Bytes {
+    serde_json::to_vec(result).expect("a result of texts and numbers always serialises").into()
+}
+
 impl ResultFacts {
     /// The facts that an event says, with the producer's warnings.
     pub fn from_event(event: &UsageEvent, warnings: Vec<String>) -> Self {
@@ -165,8 +214,34 @@ impl ResultFacts {
             guardrails: event.guardrails.clone(),
             risk: (event.risk > 0).then_some(event.risk),
             warnings,
+            body: None,
             accepted_at: UnixMillis::to_rfc3339(event.accepted_at),
             run: event.run.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_lies_elsewhere_comes_back_into_its_line() {
+        let line = r#"{"id":"search:1","custom_id":"c","response":{"status_code":200,"request_id":"r","body":{"a": 1.10}},"error":null,
+            "tollgate":{"version":1,"team":"search","class":"batch","status":"succeeded","model_requested":"m","model":"m",
+            "provider":"p","cost_nanousd":7,"tokens":{"input":1,"cache_read":0,"cache_write":0,"output":2,"reasoning":0},
+            "queued_ms":1,"latency_ms":2,"attempts":[],"unknown_attempts":0,"unknown_nanousd":0,"cache":"miss","guardrails":[],
+            "warnings":[],"accepted_at":"2026-12-01T10:00:00Z","run":"r"}}"#;
+        assert_eq!(JobResult::elsewhere(line.as_bytes()), None);
+        let (small, body) = JobResult::checked_in(line.as_bytes()).expect("it has an answer");
+        assert_eq!(&body[..], br#"{"a": 1.10}"#, "byte for byte");
+        let claim = JobResult::elsewhere(&small).expect("it says where");
+        assert!(claim.is_of(&body));
+        let result: JobResult = serde_json::from_slice(&small).expect("it is still a result");
+        assert_eq!(result.response.expect("with an answer").body.get(), "null");
+        let whole = JobResult::whole(&small, body).expect("they go together");
+        assert_eq!(JobResult::elsewhere(&whole), None);
+        let result: JobResult = serde_json::from_slice(&whole).expect("a result");
+        assert_eq!(result.response.expect("with its answer").body.get(), r#"{"a": 1.10}"#);
     }
 }

@@ -19,6 +19,8 @@ pub const CACHE_STREAM: &str = "TOLLGATE_CACHE";
 pub const FLIGHTS_STREAM: &str = "TOLLGATE_FLIGHTS";
 /// The stream of prompts as they were sent and answers as they came, of teams that want that; only the broker writes it.
 pub const CAPTURE_STREAM: &str = "TOLLGATE_CAPTURE";
+/// The stream of bodies that do not fit a message, in chunks; teams write and read their own.
+pub const BLOBS_STREAM: &str = "TOLLGATE_BLOBS";
 /// The bucket of account and limit records.
 pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 /// The bucket of live configuration: teams, budgets, limits, pauses.
@@ -45,6 +47,8 @@ pub const CACHE: &str = "tollgate.cache.*.*.*";
 pub const FLIGHTS: &str = "tollgate.flight.*";
 /// What the stream of captures listens to: team, job.
 pub const CAPTURE: &str = "tollgate.capture.*.*";
+/// What the stream of large bodies listens to: team, job, digest, chunk.
+pub const BLOBS: &str = "tollgate.blobs.*.*.*.*";
 /// What answers are published on while they are written, not stored: team, job.
 pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
@@ -118,6 +122,11 @@ pub fn result(team: &str, job: &JobId) -> String {
 /// The subject of a job's capture.
 pub fn capture(team: &str, job: &JobId) -> String {
     format!("tollgate.capture.{team}.{job}")
+}
+
+/// The subject of a chunk, counted from 0, of a job's large body with this SHA-256.
+pub fn blob(team: &str, job: &JobId, sha256: &str, chunk: usize) -> String {
+    format!("tollgate.blobs.{team}.{job}.{sha256}.{chunk}")
 }
 
 /// Where the answer of a job that asks for a stream is published while it is written; nothing is stored.

@@ -96,6 +96,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::API,
         subjects::ALERT,
         subjects::CAPTURE,
+        subjects::BLOBS,
         subjects::DELTAS,
     ]
     .map(str::to_owned)
@@ -126,6 +127,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::CACHE_STREAM,
         subjects::FLIGHTS_STREAM,
         subjects::CAPTURE_STREAM,
+        subjects::BLOBS_STREAM,
     ] {
         assert!(text.contains(stream), "{stream} is not named");
     }

@@ -54,7 +54,9 @@ fn captured(team: &str, sent: Sent, line: &[u8]) -> Option<Captured> {
 /// Captures a job whose run ended between its commit and its ack.
 pub(crate) async fn again(job: &JobSpec, existing: &Existing, cx: &Context) {
     let event = &existing.event;
-    if existing.is_tombstone || event.attempts.is_empty() || !is_on(&event.team, cx) {
+    // A prompt that lay elsewhere is fetched for a run, not for this.
+    let gone = existing.is_tombstone || job.elsewhere().is_some();
+    if gone || event.attempts.is_empty() || !is_on(&event.team, cx) {
         return;
     }
     // What guardrails took out of it is in the result again, and can be told from the rest no more.

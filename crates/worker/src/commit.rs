@@ -11,6 +11,7 @@ use tollgate_types::{AttemptRecord, ErrorCode, JobId, JobResult, NanoUsd, Result
 use crate::answered;
 use crate::cache::Cached;
 use crate::context::Context;
+use crate::elsewhere;
 use crate::end::{End, Outcome};
 use crate::identify::Identity;
 use crate::ledger::Money;
@@ -71,7 +72,8 @@ pub(crate) async fn commit(
         (event.status, event.error_code) = (outcome.status(), outcome.error_code());
         (event.unknown_attempts, event.unknown_nanousd) = unknown.with_result(run.delivery);
         let line = line(identity, &run, (unknown, &told.warnings), &event, outcome);
-        match cx.results.commit(&run.job, identity.digest, &event, line.clone()).await {
+        let (commit, line) = elsewhere::commit(&run.job, identity.digest, &event, line, cx).await;
+        match commit {
             Commit::Won => {
                 cx.meters.finished(&event);
                 meters::fired(&told.hits);
@@ -84,7 +86,8 @@ pub(crate) async fn commit(
             }
             Commit::TooLarge => {
                 let max = cx.connection.payload_bytes_max();
-                let message = format!("the answer does not fit a message of {max} bytes");
+                let message =
+                    format!("the answer does not fit a message of {max} bytes, and could not be put beside it");
                 outcome = Outcome::Refused(ErrorCode::ResultTooLarge, message);
                 // It got nothing, so nothing was saved.
                 event.saved_nanousd = NanoUsd::ZERO;

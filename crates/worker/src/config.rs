@@ -67,7 +67,7 @@ impl Default for Config {
             name: "worker".into(),
             concurrency: 256,
             lanes: LaneConfig::default(),
-            payload_bytes_max: 8 << 20,
+            payload_bytes_max: 64 << 20,
             limits: Limits::default(),
             output_tokens_default: 16_384,
             drain: Duration::from_secs(120),

@@ -9,10 +9,11 @@ use tollgate_providers::Caller;
 use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
-use tollgate_queue::{Connection, InFlight, Lanes, Results, ServerClock, Wait};
+use tollgate_queue::{Blobs, Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
 use crate::cache::Cache;
 use crate::config::{Config, Parts};
+use crate::elsewhere;
 use crate::fleet::Fleet;
 use crate::flight::Claims;
 use crate::gates::Gates;
@@ -31,6 +32,9 @@ pub(crate) struct Context {
     pub(crate) lanes: Lanes,
     pub(crate) wait: Wait,
     pub(crate) results: Results,
+    /// Bodies that do not fit a message, and how much memory is left for them.
+    pub(crate) blobs: Blobs,
+    pub(crate) blob_room: Arc<Semaphore>,
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
     pub(crate) in_flight: InFlight,
@@ -80,6 +84,7 @@ impl Context {
             process: process.clone(),
             lease_time: config.lease,
         });
+        let blobs = Blobs::new(&parts.connection.client);
         let fleet = Fleet::new(&routes, parts.clock.clone());
         let gates = Gates {
             directory: parts.directory.clone(),
@@ -104,6 +109,8 @@ impl Context {
             lanes: parts.lanes,
             wait: parts.wait,
             results: parts.results,
+            blobs,
+            blob_room: Arc::new(Semaphore::new(elsewhere::ROOM_MIB)),
             dead: parts.dead,
             state: parts.state,
             guards: Guards::new(parts.directory.clone(), parts.checkers),

@@ -1,5 +1,8 @@
 //! Who is it, and what does it ask for: the job's id, its decoded form, and the digest that tells requests apart.
 
+use std::sync::OnceLock;
+
+use tokio::sync::OwnedSemaphorePermit;
 use tollgate_queue::Delivery;
 use tollgate_types::job::undecoded_digest;
 use tollgate_types::subjects::{self, ReplyTo};
@@ -13,14 +16,22 @@ use crate::run::Named;
 pub(crate) struct Identity {
     /// The id that its result is kept under.
     pub(crate) job: JobId,
-    /// The job, or why it is none.
-    pub(crate) spec: Result<JobSpec, Rejection>,
+    spec: Result<JobSpec, Rejection>,
+    /// The job with its body, if that lay elsewhere and was fetched.
+    fetched: OnceLock<Whole>,
     /// The digest of the request.
     pub(crate) digest: Digest,
     /// The id of the API key that it came in with; empty without one.
     key: String,
     /// The trace that the job came with; empty without one.
     traceparent: String,
+}
+
+/// A job with a body that lay elsewhere, and the memory that was counted for that.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) job: JobSpec,
+    pub(crate) _room: OwnedSemaphorePermit,
 }
 
 /// Reads a delivery. It cannot fail: what is wrong becomes the job's result.
@@ -57,7 +68,7 @@ pub(crate) fn identify(delivery: &Delivery, cx: &Context) -> Identity {
         }
     };
     let traceparent = delivery.traceparent().filter(|text| is_a_trace(text)).unwrap_or_default().to_owned();
-    Identity { job, spec, digest, key: key(delivery), traceparent }
+    Identity { job, spec, fetched: OnceLock::new(), digest, key: key(delivery), traceparent }
 }
 
 /// The most characters of a key's id.
@@ -79,9 +90,19 @@ pub(crate) fn is_a_trace(text: &str) -> bool {
 }
 
 impl Identity {
+    /// The job, with its body as soon as that was [fetched](Identity::fetched); or why it is none.
+    pub(crate) fn spec(&self) -> Result<&JobSpec, &Rejection> {
+        self.fetched.get().map_or(self.spec.as_ref(), |whole| Ok(&whole.job))
+    }
+
+    /// Keeps the job with the body that lay elsewhere.
+    pub(crate) fn fetched(&self, whole: Whole) -> &JobSpec {
+        &self.fetched.get_or_init(|| whole).job
+    }
+
     /// What the records of this job repeat.
     pub(crate) fn named(&self) -> Named {
-        match &self.spec {
+        match self.spec() {
             Ok(job) => Named::of(job),
             Err(rejection) => Named::of_rejected(rejection),
         }

@@ -21,6 +21,7 @@ mod delays;
 mod deltas;
 mod desk;
 mod dispatch;
+mod elsewhere;
 mod end;
 mod fleet;
 mod flight;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
-//!         → admit (team, deadline, its time, reply) → route → screen the prompt → cache? → hold (money, permits; a cheaper
+//!         → admit (team, deadline, its time, reply) → fetch a body that lies elsewhere → route → screen the prompt → cache? → hold (money, permits; a cheaper
 //!           model) → board → suspect? → call (again, elsewhere, another model; deltas while it is written) → screen the
 //!           answer → commit result with usage
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
@@ -36,7 +36,8 @@ use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
 use crate::screen::{Passed, Told};
 use crate::{
-    admit, answered, cache, call, capture, commit, deltas, flight, hold, identify, park, reply, route, screen, suspect,
+    admit, answered, cache, call, capture, commit, deltas, elsewhere, flight, hold, identify, park, reply, route,
+    screen, suspect,
 };
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
@@ -54,6 +55,9 @@ pub(crate) enum Unfinished {
     /// No more jobs may wait behind gates: this one stays in its lane, and comes again with its lease.
     #[error("no more jobs may be parked; raise [streams] wait_max or wait_bytes_max")]
     NoRoom,
+    /// The body could not be fetched.
+    #[error("cannot fetch the body")]
+    Elsewhere(#[source] tollgate_queue::ApiError),
     /// The dead letter could not be kept.
     #[error("cannot keep the dead letter")]
     DeadLetter(#[source] tollgate_queue::ApiError),
@@ -132,10 +136,11 @@ async fn run(
     let run = match looked? {
         Answered::No(run) => run,
         Answered::Same(existing) => {
-            if let (true, Ok(sent)) = (redelivered, &identity.spec) {
+            if let (true, Ok(sent)) = (redelivered, identity.spec()) {
                 capture::again(sent, &existing, cx).await;
             }
             reply::send(identity.reply_to(&delivery.lane.team), existing.payload, cx).await;
+            elsewhere::done(&identity, &delivery.lane.team, cx).await;
             return Ok(());
         }
         // The id belongs to another request: this message is answered under an id of its own.
@@ -146,6 +151,7 @@ async fn run(
     let done = work(delivery, &identity, &run, (entrance, notes, &cancelled), cx).await;
     match done {
         Done::Work(work) => finish(delivery, &identity, run, *work, cx).await,
+        Done::Left(error) => Err(error),
         Done::Park(parking, spent) => {
             // What was spent on the way is booked before the job leaves our hands.
             commit::book_before_parking(&identity, &run, spent, cx).await;
@@ -167,6 +173,17 @@ enum Done {
     Work(Box<Work>),
     /// It waits; what was spent on the way.
     Park(Parking, commit::Spent),
+    /// It is left without a result for now.
+    Left(Unfinished),
+}
+
+impl From<elsewhere::NotFetched> for Done {
+    fn from(reason: elsewhere::NotFetched) -> Done {
+        match reason {
+            elsewhere::NotFetched::End(end) => Done::work(Work::only(end)),
+            elsewhere::NotFetched::Unknown(error) => Done::Left(Unfinished::Elsewhere(error)),
+        }
+    }
 }
 
 impl Done {
@@ -236,7 +253,7 @@ async fn ready<'a>(
     run: &Run,
     cx: &Context,
 ) -> Result<(Passed<'a>, Route), Box<Done>> {
-    let job = match &identity.spec {
+    let job = match identity.spec() {
         Ok(job) => job,
         Err(rejection) => return Err(Done::work(Work::only(rejection.clone().into())).into()),
     };
@@ -244,6 +261,7 @@ async fn ready<'a>(
     if let Some(at) = admit::its_time(job, delivery, cx) {
         return Err(Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default()).into());
     }
+    let job = elsewhere::fetch(identity, job, run, cx).await.map_err(Done::from)?;
     let route = route::route(job, &run.team, cx).map_err(|end| Done::work(Work::only(end)))?;
     let unpaid = |(end, told): (End, Told)| Done::work(Work::unpaid(end, callable(&route)).telling(told));
     let screened = screen::request(job, &run.team, cx).await.map_err(unpaid)?;
@@ -348,10 +366,10 @@ async fn finish(
     Work { end, unknown, slot, money, downgraded_to, told, cached, landing, sent }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
-    if let Some(reason) = end.dead_letter(identity.spec.is_ok()) {
+    if let Some(reason) = end.dead_letter(identity.spec().is_ok()) {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
-    let read_along = identity.spec.as_ref().is_ok_and(deltas::are_wanted).then(|| run.clone());
+    let read_along = identity.spec().is_ok_and(deltas::are_wanted).then(|| run.clone());
     let paid = commit::Paid { unknown, money, downgraded_to, told, cached };
     let sent = sent.filter(|_| !end.attempts.is_empty() && capture::is_on(&run.team, cx));
     let committed = commit::commit(delivery, identity, run, end, paid, cx).await;
@@ -364,6 +382,7 @@ async fn finish(
     if let Some(sent) = sent {
         capture::keep(&delivery.lane.team, sent, &committed.line, cx).await;
     }
+    elsewhere::done(identity, &delivery.lane.team, cx).await;
     // After the reply: nobody waits for others' sake.
     landing.end(committed.answered, cx).await;
     cx.config.crash.point("C9");

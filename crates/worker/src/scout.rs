@@ -226,6 +226,10 @@ fn judge(origin: Origin, stored: &Stored, cx: &Context) -> Judged {
     // What cannot be read is ended when it is reached, which costs nothing.
     let Ok(job) = JobSpec::decode(&stored.payload, cx.config.payload_bytes_max) else { return Judged::Fine };
     let Some(found) = found::job(origin, stored, cx) else { return Judged::Fine };
+    // Of a body that lies elsewhere nobody knows yet what it asks for.
+    if job.elsewhere().is_some() {
+        return job.options.deadline.map_or(Judged::Fine, |deadline| Judged::Until(deadline.at));
+    }
     if let Some((code, message)) = hopeless::why(&job, &found.waiting, cx) {
         return Judged::Hopeless(Box::new((found.waiting, code, message)));
     }

@@ -98,13 +98,15 @@ impl TeamAccount {
         format!("TEAM_{}", self.name)
     }
 
-    /// What it calls: submitting, asking, reading its own stored results.
-    fn services(&self) -> [String; 3] {
+    /// What it calls: submitting, asking, reading its own stored results, and putting and reading its own large bodies.
+    fn services(&self) -> [String; 5] {
         let team = &self.name;
         [
             format!("tollgate.jobs.*.{team}"),
             format!("tollgate.api.{team}.>"),
             format!("$JS.API.DIRECT.GET.TOLLGATE_RESULTS.tollgate.results.{team}.>"),
+            format!("tollgate.blobs.{team}.>"),
+            format!("$JS.API.DIRECT.GET.TOLLGATE_BLOBS.tollgate.blobs.{team}.>"),
         ]
     }
 

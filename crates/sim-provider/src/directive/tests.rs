@@ -117,7 +117,7 @@ proptest! {
         then in any_fault(),
         times in proptest::option::of(1..1_000_u32),
         delay_ms in proptest::option::of(0..600_000_u64),
-        tokens in proptest::option::of(1..131_072_u32),
+        tokens in proptest::option::of(1..1_048_576_u32),
         echo in any::<bool>(),
     ) {
         let then = if times.is_some() { then } else { Fault::Ok };

@@ -140,6 +140,7 @@ impl Checker<'_> {
         self.size("streams.wait_bytes_max", streams.wait_bytes_max, MIB);
         self.size("streams.results_bytes_max", streams.results_bytes_max, MIB);
         self.size("streams.dead_bytes_max", streams.dead_bytes_max, MIB);
+        self.size("streams.blobs_bytes_max", streams.blobs_bytes_max, MIB);
         self.number("streams.jobs_max", streams.jobs_max, 1, i64::MAX as u64);
         self.number("streams.wait_max", streams.wait_max, 1, i64::MAX as u64);
         self.number("streams.results_max", streams.results_max, 1, i64::MAX as u64);
@@ -148,6 +149,7 @@ impl Checker<'_> {
         self.period("capture.keep", self.config.capture.keep, MINUTE, 3650 * DAY);
         self.size("capture.bytes_max", self.config.capture.bytes_max, MIB);
         self.period("streams.dead_age_max", streams.dead_age_max, HOUR, 3650 * DAY);
+        self.period("streams.blobs_age_max", streams.blobs_age_max, HOUR, 3650 * DAY);
         // The server keeps every id of the window in memory.
         self.period("streams.duplicate_window", streams.duplicate_window, Duration::from_millis(100), HOUR);
         if streams.results_age_max.0 < DAY && streams.results_age_max.0 >= HOUR {

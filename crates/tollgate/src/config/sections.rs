@@ -142,6 +142,10 @@ pub struct Streams {
     pub dead_bytes_max: Size,
     /// How long dead letters are kept.
     pub dead_age_max: Period,
+    /// Most bytes of bodies that do not fit a message; more are refused.
+    pub blobs_bytes_max: Size,
+    /// How long such a body is kept: no less than jobs wait and results are kept.
+    pub blobs_age_max: Period,
     /// How long the server itself answers a resubmitted id with `duplicate`.
     pub duplicate_window: Period,
 }
@@ -161,6 +165,8 @@ impl Default for Streams {
             results_age_max: Period(limits.results_age_max),
             dead_bytes_max: Size(count(limits.dead_bytes_max)),
             dead_age_max: Period(limits.dead_age_max),
+            blobs_bytes_max: Size(count(limits.blobs_bytes_max)),
+            blobs_age_max: Period(limits.blobs_age_max),
             duplicate_window: Period(limits.duplicate_window),
         }
     }

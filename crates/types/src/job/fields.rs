@@ -34,6 +34,10 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).ok()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(key, _)| key == name).map(|&(_, value)| value)
     }

@@ -232,3 +232,52 @@ fn what_a_job_wants_of_the_cache_is_one_of_three_words() {
         assert!(refused.message.contains("tollgate.cache"), "{}", refused.message);
     }
 }
+
+#[test]
+fn a_body_may_lie_elsewhere_and_comes_back_as_the_same_job() {
+    let line = Bytes::from(GOOD);
+    let whole = decode(GOOD).expect("the sample is good");
+    let (small, body) = checked_in(&line).expect("it has a body");
+    assert_eq!(body, whole.body);
+    assert!(!small.windows(8).any(|part| part == b"messages"), "no prompt is left");
+    let job = JobSpec::decode(&small, 1 << 20).expect("it is a job");
+    let claim = job.elsewhere().expect("its body is elsewhere").clone();
+    assert!(claim.is_of(&body));
+    assert_eq!((&job.custom_id, &job.options.deadline), (&whole.custom_id, &whole.options.deadline));
+    assert_eq!((job.request.model.as_str(), job.request.endpoint), ("", whole.request.endpoint));
+    assert_ne!(job.digest, whole.digest);
+    let fetched = job.fetched(body).expect("the body is good");
+    assert_eq!((&fetched.request, &fetched.body, fetched.digest), (&whole.request, &whole.body, job.digest));
+    assert!(fetched.elsewhere().is_none());
+    assert!(checked_in(&small).is_none(), "it cannot be checked in twice");
+    let bare = checked_in(&Bytes::from(r#"{"body":{"model":"m"}}"#)).expect("options are made");
+    assert!(bare.0.starts_with(br#"{"tollgate":{"body":{"sha256":""#));
+}
+
+#[test]
+fn a_claim_that_is_none_and_a_fetched_body_that_is_no_request_are_refused_by_name() {
+    let claimed = |claim: &str, body: &str| format!(r#"{{"custom_id":"c",{body}"tollgate":{{"body":{claim}}}}}"#);
+    let sha = "0".repeat(64);
+    let good = format!(r#"{{"sha256":"{sha}","bytes":5}}"#);
+    for (claim, body, field) in [
+        ("3".to_owned(), "", "`sha256`"),
+        (r#"{"sha256":"ab","bytes":5}"#.to_owned(), "", "`sha256`"),
+        (format!(r#"{{"sha256":"{sha}","bytes":0}}"#), "", "`bytes`"),
+        (format!(r#"{{"sha256":"{sha}","bytes":5,"chunks":1}}"#), "", "`sha256`"),
+        (good.clone(), r#""body":{"model":"m"},"#, "both"),
+    ] {
+        let rejection = decode(&claimed(&claim, body)).expect_err("it is none");
+        assert_eq!(rejection.code, ErrorCode::InvalidField, "{claim}");
+        assert!(rejection.message.contains(field), "{}", rejection.message);
+    }
+    let job = decode(&claimed(&good, r#""body":null,"#)).expect("a job whose body lies elsewhere");
+    for (body, code) in [
+        ("[1]", ErrorCode::InvalidField),
+        ("{", ErrorCode::InvalidJson),
+        (r#"{"model":"m","model":"m"}"#, ErrorCode::DuplicateField),
+        ("", ErrorCode::BadRequest),
+    ] {
+        let rejection = job.fetched(Bytes::from(body)).expect_err("it is no request");
+        assert_eq!((rejection.code, rejection.custom_id.as_deref()), (code, Some("c")), "{body}");
+    }
+}

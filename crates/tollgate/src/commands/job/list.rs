@@ -189,7 +189,7 @@ fn line(message: &Stored, made_ns: i128) -> Option<Line> {
     match JobSpec::decode(&payload, usize::MAX) {
         Ok(spec) => {
             line.custom_id = spec.custom_id;
-            line.model = Some(spec.request.model);
+            line.model = Some(spec.request.model).filter(|model| !model.is_empty());
             line.deadline = spec.options.deadline.map(|deadline| deadline.at.to_rfc3339());
         }
         Err(rejection) => {

@@ -86,6 +86,7 @@ async fn get(id: &JobId, access: &Access, cx: &Cx) -> Outcome {
 pub(super) fn unanswered(error: &WaitError) -> Failure {
     match error {
         WaitError::TimedOut(_) => Failure::new(Code::Timeout, error.to_string()),
+        WaitError::Answer(_) => Failure::new(Code::Failed, error.to_string()),
         WaitError::Subscribe(_) | WaitError::Closed | WaitError::Lookup(_) => {
             let failure = Failure::new(Code::Nats, "the result cannot be had").because(error);
             failure.try_this("connect as the team's user with its inbox prefix _INBOX_<team>, or as the broker")

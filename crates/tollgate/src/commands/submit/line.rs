@@ -50,6 +50,8 @@ impl Wish {
             labels: self.labels.clone(),
             tags: self.tags.clone(),
             cache: self.cache,
+            // The client puts what does not fit beside the line.
+            body: None,
         };
         json!({ "method": "POST", "url": Endpoint::ChatCompletions.as_str(), "body": body, "tollgate": options })
             .to_string()
