@@ -63,7 +63,7 @@ impl Default for Limits {
             cache_bytes_max: GIB,
             capture_bytes_max: GIB,
             capture_age_max: Duration::from_secs(30 * 24 * 3600),
-            blobs_bytes_max: 10 * GIB,
+            blobs_bytes_max: 4 * GIB,
             blobs_age_max: Duration::from_secs(14 * 24 * 3600),
             duplicate_window: DUPLICATE_WINDOW,
         }

@@ -7,8 +7,8 @@ use tollgate_queue::connect::{Connection, NatsConfig};
 use tollgate_queue::streams::{self, Change, InitError, Limits, Step};
 use tollgate_types::subjects;
 
-/// Eight streams and three buckets.
-const ALL: usize = 11;
+/// Nine streams and three buckets.
+const ALL: usize = 12;
 
 async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
     let locations = Locations::from_env().expect("a cache directory");
@@ -32,6 +32,7 @@ fn limits() -> Limits {
         wait_bytes_max: 8 << 20,
         results_bytes_max: 8 << 20,
         dead_bytes_max: 1 << 20,
+        blobs_bytes_max: 1 << 20,
         ..Limits::default()
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn small() -> Limits {
         wait_bytes_max: 64 * MIB,
         results_bytes_max: 64 * MIB,
         dead_bytes_max: 8 * MIB,
+        blobs_bytes_max: 8 * MIB,
         ..Limits::default()
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn limits() -> Limits {
         wait_bytes_max: 64 * MIB,
         results_bytes_max: 64 * MIB,
         dead_bytes_max: 8 * MIB,
+        blobs_bytes_max: 8 * MIB,
         ..Limits::default()
     }
 }
