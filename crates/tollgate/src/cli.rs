@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init, job, ledger,
-    models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
+    Cx, budget, cache, completions, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init,
+    job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -73,6 +73,10 @@ pub enum Command {
     Budget(budget::Args),
     /// Show kept answers and what they saved, and forget them
     Cache(cache::Args),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Args),
+    /// Print the manual page, or write those of all commands
+    Man(man::Args),
     /// Run a simulated LLM provider
     SimProvider(sim_provider::Args),
     /// Run the embedded ClickHouse; started by `dev`
@@ -114,6 +118,8 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Doctor(args) => doctor::run(&args, &cx).await,
         Command::Dev(args) => dev::run(args, &cx).await,
         Command::Demo(args) => demo::run(args, &cx).await,
+        Command::Completions(args) => completions::run(&args, &cx),
+        Command::Man(args) => man::run(&args, &cx),
         Command::Submit(args) => submit::run(args, &cx).await,
         Command::Job(args) => job::run(&args, &cx).await,
         Command::Top(args) => top::run(&args, &cx).await,

@@ -30,6 +30,24 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn shells_complete_it_and_every_command_has_a_manual_page() {
+    let dir = empty();
+    for (shell, sign) in
+        [("bash", "complete -F _tollgate"), ("zsh", "#compdef tollgate"), ("fish", "complete -c tollgate")]
+    {
+        let script = run(dir.path(), &["completions", shell]);
+        assert!(script.status.success() && text(&script.stdout).contains(sign), "{shell}");
+    }
+    let page = text(&run(dir.path(), &["man"]).stdout);
+    assert!(page.contains(".TH tollgate 1") && page.contains("reconcile"), "{page}");
+    assert!(run(dir.path(), &["man", "--dir", "pages"]).status.success());
+    for page in ["tollgate.1", "tollgate-serve.1", "tollgate-usage-export.1"] {
+        let page = std::fs::read_to_string(dir.path().join("pages").join(page)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+}
+
+#[test]
 fn every_command_has_help() {
     let dir = empty();
     let commands = [

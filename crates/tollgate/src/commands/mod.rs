@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod budget;
 pub mod cache;
+pub mod completions;
 pub mod config;
 pub mod dead;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod guardrails;
 pub mod init;
 pub mod job;
 pub mod ledger;
+pub mod man;
 pub mod models;
 pub mod queue;
 pub mod reconcile;

@@ -1,44 +1,15 @@
 //! `job explain` and `job cancel`: questions to the service that all workers offer together.
 
-use std::time::Duration;
-
-use async_nats::client::{Request, RequestErrorKind};
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde_json::Value;
-use tollgate_types::{JobId, NanoUsd, Team};
+use tollgate_client::{AskError, JobStatus};
+use tollgate_types::{JobId, Team};
 
 use crate::accounts::dollars;
 use crate::commands::Cx;
 use crate::commands::submit::Access;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::Format;
-
-/// How long an answer may take: a worker may have to read a long backlog for it.
-const ANSWER_WITHIN: Duration = Duration::from_secs(40);
-
-/// What is known about a job. Fields of later versions are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Known {
-    state: String,
-    status: Option<String>,
-    error_code: Option<String>,
-    class: Option<String>,
-    model_requested: Option<String>,
-    downgraded_to: Option<String>,
-    cost_nanousd: Option<NanoUsd>,
-    accepted_at: Option<String>,
-    queued_ms: Option<u64>,
-    run_ms: Option<u64>,
-    parked_for: Option<String>,
-    parked_behind: Option<String>,
-    ahead: Option<u64>,
-    gate: Option<String>,
-    reason: Option<String>,
-    expected_seconds: Option<u64>,
-    texts_gone: Option<String>,
-    cancelled: bool,
-}
 
 pub(super) async fn explain(job: &JobId, access: &Access, cx: &Cx) -> Outcome {
     let answer = ask(access, "status", serde_json::json!({ "job": job, "explain": true })).await?;
@@ -61,7 +32,7 @@ pub(super) async fn cancel(job: &JobId, access: &Access, cx: &Cx) -> Outcome {
     Ok(if known.cancelled || status == "cancelled" { Code::Ok } else { Code::Failed })
 }
 
-fn print(answer: &Value, cx: &Cx, words: impl FnOnce(&Known) -> String) -> Result<(), Failure> {
+fn print(answer: &Value, cx: &Cx, words: impl FnOnce(&JobStatus) -> String) -> Result<(), Failure> {
     match cx.output.format() {
         // As it was answered, with what this version does not know.
         Format::Json | Format::Jsonl => cx.output.record(answer, |_| String::new()),
@@ -69,45 +40,29 @@ fn print(answer: &Value, cx: &Cx, words: impl FnOnce(&Known) -> String) -> Resul
     }
 }
 
-fn read(answer: &Value) -> Result<Known, Failure> {
-    Known::deserialize(answer).map_err(|error| Failure::new(Code::Failed, "the answer cannot be read").because(&error))
-}
-
-async fn ask(access: &Access, what: &str, question: Value) -> Result<Value, Failure> {
-    let team = access.producer.team();
-    let subject = format!("tollgate.api.{team}.{what}");
-    let request = Request::new().payload(question.to_string().into()).timeout(Some(ANSWER_WITHIN));
-    let asked = async {
-        access.producer.client().send_request(subject, request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => Failure::new(Code::Nats, "no worker answers questions").try_this(
-                "start `tollgate serve`; without an account per team, check that we may publish on tollgate.api.>",
-            ),
-            RequestErrorKind::TimedOut => {
-                Failure::new(Code::Timeout, format!("no answer within {} s", ANSWER_WITHIN.as_secs()))
-            }
-            _ => Failure::new(Code::Nats, "the workers cannot be asked").because(&error),
-        })
-    };
-    let message = access.unless_refused(asked).await?;
-    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
-    if let Some(reason) = header("Nats-Service-Error") {
-        return Err(refused(header("Nats-Service-Error-Code").as_deref(), &reason));
-    }
-    serde_json::from_slice(&message.payload)
+fn read(answer: &Value) -> Result<JobStatus, Failure> {
+    JobStatus::deserialize(answer)
         .map_err(|error| Failure::new(Code::Failed, "the answer cannot be read").because(&error))
 }
 
-/// What the service refuses, with numbers as HTTP has them.
-fn refused(number: Option<&str>, reason: &str) -> Failure {
-    let code = match number {
-        Some("400") => Code::Usage,
-        Some("503") => Code::Nats,
-        _ => Code::Failed,
-    };
-    Failure::new(code, reason)
+async fn ask(access: &Access, what: &str, question: Value) -> Result<Value, Failure> {
+    access.unless_refused(async { access.producer.ask(what, question).await.map_err(|error| unanswered(&error)) }).await
 }
 
-fn in_words(job: &JobId, known: &Known, team: &Team) -> String {
+fn unanswered(error: &AskError) -> Failure {
+    match error {
+        AskError::NoResponders => Failure::new(Code::Nats, "no worker answers questions").try_this(
+            "start `tollgate serve`; without an account per team, check that we may publish on tollgate.api.>",
+        ),
+        AskError::TimedOut(_) => Failure::new(Code::Timeout, error.to_string()),
+        AskError::Refused { code: 400, reason } => Failure::new(Code::Usage, reason),
+        AskError::Refused { code: 503, reason } => Failure::new(Code::Nats, reason),
+        AskError::Refused { reason, .. } => Failure::new(Code::Failed, reason),
+        AskError::Failed(_) => Failure::new(Code::Nats, error.to_string()),
+    }
+}
+
+fn in_words(job: &JobId, known: &JobStatus, team: &Team) -> String {
     let class = known.class.as_deref().unwrap_or("?");
     let mut lines = vec![match known.state.as_str() {
         "ended" => format!("{job} has ended: {}", known.status.as_deref().unwrap_or("?")),
