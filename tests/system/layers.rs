@@ -16,6 +16,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-traces", Some(2)),
+    ("tollgate-webhooks", Some(2)),
     ("tollgate-worker", Some(2)),
     ("tollgate-http", Some(2)),
     ("tollgate-retention", Some(3)),
@@ -33,9 +34,18 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 const KNOWN_BY: &[(&str, &[&str])] = &[
     (
         "async-nats",
-        &["tollgate-queue", "tollgate-client", "tollgate-operate", "tollgate-watch", "tollgate", "testkit", "benches"],
+        &[
+            "tollgate-queue",
+            "tollgate-client",
+            "tollgate-operate",
+            "tollgate-watch",
+            "tollgate-webhooks",
+            "tollgate",
+            "testkit",
+            "benches",
+        ],
     ),
-    ("reqwest", &["tollgate-providers", "tollgate-traces", "tollgate", "sandbox", "benches"]),
+    ("reqwest", &["tollgate-providers", "tollgate-traces", "tollgate-webhooks", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
     ("tiktoken-rs", &["tollgate-providers"]),
     ("backoff", &["tollgate-worker"]),

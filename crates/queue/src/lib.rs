@@ -29,6 +29,7 @@ pub mod in_flight;
 pub mod lanes;
 pub mod ledger;
 pub mod lookup;
+pub mod notices;
 pub mod office;
 pub mod pull;
 pub mod purged;
