@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     Cx, budget, cache, completions, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init,
-    job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
+    job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage, webhook,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -77,6 +77,8 @@ pub enum Command {
     Completions(completions::Args),
     /// Print the manual page, or write those of all commands
     Man(man::Args),
+    /// Post kept results again to a team's webhook
+    Webhook(webhook::Args),
     /// Run a simulated LLM provider
     SimProvider(sim_provider::Args),
     /// Run the embedded ClickHouse; started by `dev`
@@ -120,6 +122,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Demo(args) => demo::run(args, &cx).await,
         Command::Completions(args) => completions::run(&args, &cx),
         Command::Man(args) => man::run(&args, &cx),
+        Command::Webhook(args) => webhook::run(&args, &cx).await,
         Command::Submit(args) => submit::run(args, &cx).await,
         Command::Job(args) => job::run(&args, &cx).await,
         Command::Top(args) => top::run(&args, &cx).await,

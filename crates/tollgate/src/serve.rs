@@ -337,6 +337,7 @@ impl Broker {
             }
         });
         self.watch(connection, context, webhook.clone()).await?;
+        self.webhooks(context)?;
         let connection = connection.clone();
         self.supervisor.spawn("alerts", |stop| async move {
             // It ends after the settler, when all that was handed over is passed on.

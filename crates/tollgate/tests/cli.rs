@@ -53,6 +53,10 @@ fn every_command_has_help() {
     let commands = [
         vec![],
         vec!["serve"],
+        vec!["completions"],
+        vec!["man"],
+        vec!["webhook"],
+        vec!["webhook", "replay"],
         vec!["init"],
         vec!["config"],
         vec!["config", "check"],

@@ -26,6 +26,7 @@ pub mod submit;
 pub mod team;
 pub mod top;
 pub mod usage;
+pub mod webhook;
 
 use crate::config::{Loaded, Overrides, load};
 use crate::env::Env;

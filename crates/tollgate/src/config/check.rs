@@ -50,6 +50,7 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.teams();
     checker.checkers();
     checker.guardrails();
+    checker.webhooks();
     checker.found
 }
 
@@ -225,6 +226,22 @@ impl Checker<'_> {
         let address = reqwest::Url::parse(webhook.expose());
         if !address.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
             self.problem("alerts.webhook", "this is not an address such as https://hooks.example.com/tollgate");
+        }
+    }
+
+    fn webhooks(&mut self) {
+        for (team, webhook) in &self.config.webhooks {
+            let at = format!("webhooks.{team}");
+            if let Err(error) = team.parse::<tollgate_types::Team>() {
+                self.problem(at.clone(), error.to_string());
+            }
+            match webhook.endpoint().check() {
+                Ok(()) => {}
+                Err(error @ tollgate_webhooks::Unusable::Secret) => {
+                    self.problem(format!("{at}.secret"), error.to_string())
+                }
+                Err(error) => self.problem(format!("{at}.url"), error.to_string()),
+            }
         }
     }
 

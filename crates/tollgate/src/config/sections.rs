@@ -18,6 +18,7 @@ mod dashboard;
 mod teams;
 mod telemetry;
 mod upstream;
+mod webhooks;
 
 pub use alerts::Alerts;
 pub use cache::{Cache, TeamCache};
@@ -26,6 +27,7 @@ pub use dashboard::{Dashboard, DashboardRole, DashboardUser};
 pub use teams::{Budget, Organisation, Team};
 pub use telemetry::{LogFormat, Telemetry, Traces};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
+pub use webhooks::Webhook;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub guardrails: Option<Policy>,
     /// The external checkers, by the operator's names, which are rules of guardrails.
     pub checkers: BTreeMap<String, Checker>,
+    /// Where results are posted to, by team.
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 /// How to reach NATS.

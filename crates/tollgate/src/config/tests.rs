@@ -156,6 +156,14 @@ fn mistakes_about_pools_leases_and_alerts_are_named_too() {
         ("[worker]\nlease = \"0s\"", "line 2: worker.lease: 0s is not from 1s to 10m"),
         ("[settler]\nbatch_wait = \"1m\"", "line 2: settler.batch_wait: 1m is not from 0s to 10s"),
         ("[alerts]\nwebhook = \"hooks.example.com/T0/secret\"", "line 2: alerts.webhook: this is not an address"),
+        (
+            "[webhooks.search]\nurl = \"hidden\"\nsecret = \"a secret of 24 bytes and more\"",
+            "line 2: webhooks.search.url: the url",
+        ),
+        (
+            "[webhooks.search]\nurl = \"https://a.b\"\nsecret = \"hidden\"",
+            "line 3: webhooks.search.secret: the secret must",
+        ),
         ("[telemetry.traces]\nendpoint = \"localhost:4318\"", "telemetry.traces.endpoint: this is not an address"),
         ("[telemetry.traces]\nendpoint = \"http://c\"\nheaders = { x-key = \"s\\n\" }", "`x-key` cannot be a header"),
     ] {

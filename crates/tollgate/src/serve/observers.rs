@@ -7,6 +7,7 @@ use tollgate_queue::lanes::ask_the_time;
 use tollgate_queue::state::State;
 use tollgate_traces::Traces;
 use tollgate_watch::{Parts, Watch};
+use tollgate_webhooks::Webhooks;
 
 use super::{Broker, keep_time, not_there};
 use crate::config::build;
@@ -38,6 +39,28 @@ impl Broker {
                 () = directory.follow() => anyhow::bail!("the directory is not followed any more"),
                 () = keep_time(&client, &clock) => anyhow::bail!("nobody asks for the time any more"),
             }
+        });
+        Ok(())
+    }
+
+    /// Starts what tells teams' webhooks of results, if there are any; all processes with this role share the work.
+    pub(super) fn webhooks(&mut self, context: &jetstream::Context) -> Result<(), Failure> {
+        let config = &self.plan.loaded.config;
+        if config.webhooks.is_empty() {
+            return Ok(());
+        }
+        let mut endpoints = Vec::new();
+        for (team, webhook) in &config.webhooks {
+            let team =
+                team.parse().map_err(|error| Failure::new(Code::Usage, "webhooks names no team").because(&error))?;
+            endpoints.push((team, webhook.endpoint()));
+        }
+        let unusable = |error| Failure::new(Code::Usage, "a webhook cannot be used").because(&error);
+        tollgate_providers::install_crypto();
+        let webhooks = Webhooks::new(context.clone(), endpoints, config.worker.proxy.as_deref()).map_err(unusable)?;
+        self.supervisor.spawn("webhooks", |stop| async move {
+            webhooks.run(stop).await;
+            Ok(())
         });
         Ok(())
     }

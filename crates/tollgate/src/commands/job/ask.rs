@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn refusals_keep_their_words_and_get_an_exit_code() {
-        for (number, code) in [(Some("400"), Code::Usage), (Some("404"), Code::Failed), (None, Code::Failed)] {
-            let failure = refused(number, "unknown_job: x");
-            assert_eq!((failure.code, failure.reason().as_str()), (code, "unknown_job: x"));
+        for (code, exit) in [(400, Code::Usage), (404, Code::Failed), (503, Code::Nats), (500, Code::Failed)] {
+            let failure = unanswered(&AskError::Refused { code, reason: "unknown_job: x".to_owned() });
+            assert_eq!((failure.code, failure.reason().as_str()), (exit, "unknown_job: x"));
         }
     }
 }
