@@ -97,6 +97,8 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::ALERT,
         subjects::CAPTURE,
         subjects::DELTAS,
+        subjects::BULK,
+        subjects::BATCHES,
     ]
     .map(str::to_owned)
     .into();
@@ -126,6 +128,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::CACHE_STREAM,
         subjects::FLIGHTS_STREAM,
         subjects::CAPTURE_STREAM,
+        subjects::BATCHES_STREAM,
     ] {
         assert!(text.contains(stream), "{stream} is not named");
     }
