@@ -73,9 +73,9 @@ impl Counter {
             if lines.log != self.log.identity() {
                 (lines.log, lines.through) = (self.log.identity().to_owned(), 0);
             }
-            let fresh = records.iter().filter(|(seq, place, _)| {
-                *seq > lines.through && number * batch::LINES_PER_PART + place < spec.jobs
-            });
+            let fresh = records
+                .iter()
+                .filter(|(seq, place, _)| *seq > lines.through && number * batch::LINES_PER_PART + place < spec.jobs);
             let fresh: Vec<_> = fresh.collect();
             if fresh.is_empty() {
                 continue;

@@ -70,7 +70,9 @@ fn turn_of(mut turn: Value, place: &str) -> Result<Vec<Value>, LineError> {
 
 /// Results of tools are messages of their own, before what else the user says.
 fn user(given: Value, place: &str) -> Result<Vec<Value>, LineError> {
-    let Value::Array(blocks) = given else { return Ok(vec![json!({ "role": "user", "content": content(given, place)? })]) };
+    let Value::Array(blocks) = given else {
+        return Ok(vec![json!({ "role": "user", "content": content(given, place)? })]);
+    };
     let (mut messages, mut rest) = (Vec::new(), Vec::new());
     for (at, mut block) in blocks.into_iter().enumerate() {
         if block["type"] == "tool_result" {
@@ -140,7 +142,8 @@ fn part(block: Value, place: &str) -> Result<Value, LineError> {
         }
         Some("document") if source["type"] == "base64" && source["media_type"] == "application/pdf" => {
             let data = source["data"].as_str().unwrap_or_default();
-            let file = json!({ "filename": "document.pdf", "file_data": format!("data:application/pdf;base64,{data}") });
+            let file =
+                json!({ "filename": "document.pdf", "file_data": format!("data:application/pdf;base64,{data}") });
             Ok(json!({ "type": "file", "file": file }))
         }
         Some(kind) => Err(wrong(place, &format!("is of the type `{}`, which is not taken here", shown(kind)))),

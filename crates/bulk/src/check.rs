@@ -223,6 +223,5 @@ fn of_rejection(rejection: &Rejection) -> LineError {
     LineError::new(code, rejection.message.clone(), param)
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -21,8 +21,8 @@ pub mod results;
 pub mod source;
 mod submit;
 
-//pub use bulk::{Begun, Bulk, Plan, Standing};
-//pub use check::{Checked, LineError};
-//pub use line::Shape;
-//pub use records::RecordError;
-//pub use submit::{Submission, SubmitFailure};
+pub use bulk::{BeginError, Begun, Bulk, Plan, Standing, shape};
+pub use check::{Checked, LineError};
+pub use line::Shape;
+pub use records::RecordError;
+pub use submit::{Chosen, Submission, SubmitFailure};

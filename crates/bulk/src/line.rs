@@ -170,8 +170,8 @@ fn custom_id(fields: &Fields<'_>) -> Result<String, LineError> {
 }
 
 fn with_model(body: &RawValue, model: &str) -> Result<String, LineError> {
-    let fields = read(body.get())
-        .map_err(|_| LineError::new("invalid_type", "`body` must be an object", Some("body")))?;
+    let fields =
+        read(body.get()).map_err(|_| LineError::new("invalid_type", "`body` must be an object", Some("body")))?;
     let model = Value::from(model).to_string();
     let mut text = String::with_capacity(body.get().len() + model.len());
     if get(&fields, "model").is_none() {

@@ -54,7 +54,8 @@ fn tools_and_their_results_become_those_of_a_chat_completion() {
 #[test]
 fn pictures_come_as_data_and_as_addresses() {
     let image = |source: Value| json!([{ "role": "user", "content": [{ "type": "image", "source": source }] }]);
-    let url = |url: &str| json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": url } }] }]);
+    let url =
+        |url: &str| json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": url } }] }]);
     let carried = |source: Value, expected: &str| {
         check(
             base(json!({ "messages": image(source) })),
@@ -72,7 +73,10 @@ fn what_a_chat_completion_has_nothing_for_is_refused_by_name() {
     refused(base(json!({ "max_tokens": null })), "params.max_tokens");
     refused(base(json!({ "messages": "x" })), "params.messages");
     refused(base(json!({ "messages": [{ "role": "tool", "content": "x" }] })), "params.messages.0.role");
-    refused(base(json!({ "messages": [{ "role": "user", "content": [{ "type": "video" }] }] })), "params.messages.0.content.0");
+    refused(
+        base(json!({ "messages": [{ "role": "user", "content": [{ "type": "video" }] }] })),
+        "params.messages.0.content.0",
+    );
     refused(base(json!({ "tools": [{ "type": "web_search_20250305", "name": "w" }] })), "params.tools.0");
 }
 

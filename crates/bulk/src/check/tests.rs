@@ -41,7 +41,8 @@ async fn every_mistake_is_named_as_openai_names_it_with_its_line() {
     finds(&line("x").replace("\"model\"", "\"stream\":true,\"model\""), "invalid_request", Some("body.stream")).await;
     finds(&line("x").replace("\"method\"", "\"metod\":1,\"method\""), "unknown_parameter", Some("metod")).await;
     finds(&line("x").replace("\"model\"", "\"api_key\":1,\"model\""), "unknown_parameter", Some("body.api_key")).await;
-    finds(&line("x").replace("\"m\"", &format!("\"{}\"", "y".repeat(300))), "invalid_request", Some("body.model")).await;
+    finds(&line("x").replace("\"m\"", &format!("\"{}\"", "y".repeat(300))), "invalid_request", Some("body.model"))
+        .await;
     finds(&line("x").replace(":\"x\"}]", &format!(":\"{}\"}}]", "y".repeat(1 << 20))), "request_too_large", None).await;
     finds(&line("a"), "duplicate_custom_id", Some("custom_id")).await;
 }
@@ -61,7 +62,9 @@ async fn a_file_without_a_mistake_says_what_it_asks_for() {
 #[tokio::test]
 async fn anthropics_requests_are_held_to_its_own_rules() {
     let of = |id: &str| {
-        format!(r#"{{"custom_id":"{id}","params":{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"x"}}]}}}}"#)
+        format!(
+            r#"{{"custom_id":"{id}","params":{{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"x"}}]}}}}"#
+        )
     };
     let document = format!("{{\"requests\":[{},{},{}]}}", of("a"), of("a b"), of("c").replace("\"max_tokens\":5,", ""));
     let expected = vec![

@@ -54,7 +54,8 @@ pub(super) async fn list(team: &Team, asked: &Listing, cx: &Context) -> Answer {
             let submitted = batches.submitted(name, &batch).await.map_err(unavailable)?;
             let stop = batches.stop(name, &batch).await.map_err(unavailable)?;
             let done = batches.done(name, &batch).await.map_err(unavailable)?;
-            let one: Value = json!({ "spec": spec, "progress": progress, "submitted": submitted, "stop": stop, "done": done });
+            let one: Value =
+                json!({ "spec": spec, "progress": progress, "submitted": submitted, "stop": stop, "done": done });
             listed.push(one);
         }
     }
