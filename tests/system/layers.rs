@@ -13,6 +13,8 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
     ("tollgate-operate", Some(2)),
+    ("tollgate-batches", Some(2)),
+    ("tollgate-bulk", Some(2)),
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-traces", Some(2)),
@@ -33,7 +35,16 @@ const LAYERS: &[(&str, Option<u32>)] = &[
 const KNOWN_BY: &[(&str, &[&str])] = &[
     (
         "async-nats",
-        &["tollgate-queue", "tollgate-client", "tollgate-operate", "tollgate-watch", "tollgate", "testkit", "benches"],
+        &[
+            "tollgate-queue",
+            "tollgate-client",
+            "tollgate-bulk",
+            "tollgate-operate",
+            "tollgate-watch",
+            "tollgate",
+            "testkit",
+            "benches",
+        ],
     ),
     ("reqwest", &["tollgate-providers", "tollgate-traces", "tollgate", "sandbox", "benches"]),
     ("clickhouse", &["tollgate-usage"]),
