@@ -81,7 +81,7 @@ fn each_once(paths: &[&Path], lines: usize) {
 }
 
 /// Starts it, and kills it when `when` holds, or says that it ended before.
-async fn killed_when(mut command: Command, when: impl Fn() -> bool) -> bool {
+async fn killed_when(mut command: Command, mut when: impl FnMut() -> bool) -> bool {
     let mut child: Child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     let begun = Instant::now();
     loop {
@@ -111,11 +111,14 @@ async fn whoever_is_killed_each_line_is_in_the_output_once() {
     // Killed while it submits, at several points: as soon as so many calls arrived at the provider.
     let log = system.stack.endpoints().sim.log;
     let calls = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
-    for calls_min in [1, 60, 200] {
-        killed_when(tollgate(&system, "search", &["submit", "in.jsonl"]), || calls() >= calls_min).await;
+    let mut submitters_killed = 0;
+    for calls_min in [1, 40, 120] {
+        let killed = killed_when(tollgate(&system, "search", &["submit", "in.jsonl"]), || calls() >= calls_min).await;
+        submitters_killed += usize::from(killed);
     }
+    assert!(submitters_killed > 0, "no submitter was killed while it submitted");
     // Two who count and run jobs die at every step, and are started again.
-    std::fs::write(system.crash_plan(), "B0:0.05,B1:0.05,C4:0.002,C6:0.002").expect("the plan is written");
+    std::fs::write(system.crash_plan(), "B0:0.2,B1:0.2,C4:0.002,C6:0.002").expect("the plan is written");
     for worker in &mut system.stack.workers {
         worker.restart().expect("the worker starts again");
     }
@@ -129,18 +132,20 @@ async fn whoever_is_killed_each_line_is_in_the_output_once() {
     let mut kills = 0;
     while kills < 4 {
         let before = written();
-        if !killed_when(tollgate(&system, "search", &args), || {
-            let enough = written() > before + 150;
-            enough || begun.elapsed() > LONG
-        })
-        .await
-        {
+        let reader = tollgate(&system, "search", &args);
+        let enough = || {
+            system.nurse();
+            written() > before + 150 || begun.elapsed() > LONG
+        };
+        if !killed_when(reader, enough).await {
             break;
         }
         kills += 1;
-        system.nurse();
     }
     assert!(kills > 0, "nobody was killed while results were written");
+    let hits = crate::chaos::hits(&system, &["B0", "B1"]);
+    assert!(hits.len() == 2, "nobody who counts died at every step: {hits:?}");
+    eprintln!("submitters killed: {submitters_killed}, readers: {kills}, counters: {hits:?}");
     std::fs::remove_file(system.crash_plan()).expect("the plan is removed");
     for worker in &mut system.stack.workers {
         worker.restart().expect("the worker starts again");

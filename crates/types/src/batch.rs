@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let mut tally = Tally { cost_nanousd: NanoUsd(5), ..Tally::default() };
-        [Status::Succeeded, Status::Failed, Status::Expired].map(|status| tally.ends.add(status));
+        [Status::Succeeded, Status::Failed, Status::Expired].into_iter().for_each(|status| tally.ends.add(status));
         let both = tally.plus(tally);
         assert_eq!((both.ends.total(), both.ends.not_succeeded(), both.cost_nanousd), (6, 4, NanoUsd(10)));
     }
