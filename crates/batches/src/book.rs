@@ -115,5 +115,5 @@ pub(crate) fn fold(lines: &mut LinesDone, at: u64, event: &UsageEvent) {
     }
     tally.cost_nanousd += event.cost();
     tally.unknown_nanousd = (tally.unknown_nanousd + event.unknown_nanousd).max(NanoUsd::ZERO);
-    tally.tokens = tally.tokens + event.tokens();
+    tally.tokens += event.tokens();
 }

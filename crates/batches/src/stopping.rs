@@ -62,7 +62,7 @@ impl Counter {
                 ended.push(of.clone());
             }
         }
-        ended.iter().for_each(|of| drop(stopping.open.remove(of)));
+        stopping.open.retain(|of, _| !ended.contains(of));
         Ok(())
     }
 

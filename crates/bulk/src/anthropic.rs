@@ -43,7 +43,8 @@ pub(crate) fn body(mut params: Map<String, Value>) -> Result<Map<String, Value>,
     if let Some(choice) = params.remove("tool_choice") {
         tool_choice(&choice, &mut body)?;
     }
-    params.retain(|name, value| !value.is_null() && !(name == "stream" && *value == Value::Bool(false)));
+    let says_nothing = |name: &str, value: &Value| value.is_null() || (name == "stream" && *value == false);
+    params.retain(|name, value| !says_nothing(name, value));
     match params.keys().next() {
         None => Ok(body),
         Some(name) => Err(wrong(&format!("params.{}", shown(name)), "is not taken in a batch")),

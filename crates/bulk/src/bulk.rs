@@ -53,7 +53,7 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub enum Begun {
     /// It is new.
-    New(BatchSpec),
+    New(Box<BatchSpec>),
     /// It was made before.
     Known(Box<Standing>),
 }
@@ -192,12 +192,12 @@ impl Bulk {
             }
         }
         if records::create(&self.producer, subjects::batch_spec(team, &spec.id), &spec).await? {
-            return Ok(Begun::New(spec));
+            return Ok(Begun::New(Box::new(spec)));
         }
         match self.standing(&spec.id).await? {
             Some(standing) => Ok(Begun::Known(Box::new(standing))),
             // It aged out between the two questions.
-            None => Ok(Begun::New(spec)),
+            None => Ok(Begun::New(Box::new(spec))),
         }
     }
 

@@ -308,7 +308,7 @@ async fn begin(desk: &Desk, plan: &Plan) -> Result<Begun, Failure> {
 /// Submits what is missing, then waits and writes results as far as that is wanted.
 async fn go_on(begun: Begun, (input, chosen): (&Input, Chosen), desk: &Desk, how: (bool, &Where), cx: &Cx) -> Outcome {
     let (spec, from) = match begun {
-        Begun::New(spec) => (spec, 0),
+        Begun::New(spec) => (*spec, 0),
         Begun::Known(standing) => {
             let Standing { spec, submitted, stop, done, .. } = *standing;
             if stop.is_some() {
