@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tollgate_queue::ApiError;
 use tollgate_queue::service::{Stretch, Swept, WholeBatch, cancel_batch};
@@ -22,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A submitter that has not said how far it is for so long is gone: it says so every few seconds.
 const SUBMITTER_SILENT: Duration = Duration::from_secs(15);
 
+/// Batches that are cancelled at once: each reads its team's backlog.
+const ASKED_MAX: usize = 4;
+
 /// Those that are known.
 #[derive(Default)]
 pub(crate) struct Stopping {
@@ -29,6 +33,8 @@ pub(crate) struct Stopping {
     from: u64,
     looked: Option<Instant>,
     open: BTreeMap<Of, Round>,
+    /// Questions that are not answered yet: counting goes on meanwhile.
+    asked: JoinSet<(Of, Result<Swept, ApiError>)>,
 }
 
 /// A round through the backlog.
@@ -40,6 +46,8 @@ struct Round {
     alone: bool,
     /// What the submitter last said, and since when.
     submitted: (Option<Submitted>, Instant),
+    /// Whether a question is not answered yet.
+    waits: bool,
     /// Once this sequence of the log is counted, the batch has ended.
     ends_at: Option<u64>,
 }
@@ -56,10 +64,26 @@ impl Counter {
             self.find_stops(stopping, books).await?;
             stopping.looked = Some(Instant::now());
         }
+        while let Some(answered) = stopping.asked.try_join_next() {
+            if let Ok((of, answer)) = answered
+                && let Some(round) = stopping.open.get_mut(&of)
+            {
+                round.waits = false;
+                self.hear(round, answer).await?;
+            }
+        }
         let mut ended = Vec::new();
-        for (of, round) in &mut stopping.open {
+        for (of, round) in stopping.open.iter_mut().filter(|(_, round)| !round.waits) {
             if self.go_on(of, round, books, through).await? {
                 ended.push(of.clone());
+            } else if round.ends_at.is_none() && stopping.asked.len() < ASKED_MAX {
+                round.waits = true;
+                let (connection, of) = (self.connection.clone(), of.clone());
+                let asked = WholeBatch { batch: of.1.clone(), from: round.from };
+                stopping.asked.spawn(async move {
+                    let answer = cancel_batch(&connection, &of.0, &asked).await;
+                    (of, answer)
+                });
             }
         }
         stopping.open.retain(|of, _| !ended.contains(of));
@@ -74,7 +98,8 @@ impl Counter {
             if let (Some(stop), Some(_), false) = (stop, &book.spec, book.done) {
                 book.stopped = true;
                 let submitted = (self.batches.submitted(&of.0, &of.1).await?, Instant::now());
-                let round = Round { stop, from: None, cancelled: 0, alone: false, submitted, ends_at: None };
+                let round =
+                    Round { stop, from: None, cancelled: 0, alone: false, submitted, waits: false, ends_at: None };
                 stopping.open.entry(of).or_insert(round);
             }
             stopping.from = said.sequence + 1;
@@ -99,26 +124,29 @@ impl Counter {
         if round.from.is_none() {
             round.alone = self.submitter_left(of, round).await?;
         }
-        let asked = WholeBatch { batch: of.1.clone(), from: round.from };
-        match cancel_batch(&self.connection, &of.0, &asked).await {
-            Ok(Swept { cancelled, next }) => {
-                round.cancelled += cancelled;
-                round.from = next;
-                if next.is_none() {
-                    let last = round.alone && round.cancelled == 0;
-                    round.cancelled = 0;
-                    round.ends_at = match last {
-                        // Without an answer there is another round.
-                        true => self.log.bounds().await.ok().map(|bounds| bounds.last),
-                        false => None,
-                    };
-                }
-                Ok(false)
-            }
-            // Without a worker nothing runs either.
-            Err(ApiError::Absent { .. } | ApiError::Unknown) => Ok(false),
-            Err(error) => Err(error),
+        Ok(false)
+    }
+
+    /// What came of a stretch.
+    async fn hear(&self, round: &mut Round, answer: Result<Swept, ApiError>) -> Result<(), ApiError> {
+        let Swept { cancelled, next } = match answer {
+            Ok(swept) => swept,
+            // Without a worker nothing runs either; the same stretch is asked for again.
+            Err(ApiError::Absent { .. } | ApiError::Unknown) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        round.cancelled += cancelled;
+        round.from = next;
+        if next.is_none() {
+            let last = round.alone && round.cancelled == 0;
+            round.cancelled = 0;
+            round.ends_at = match last {
+                // Without an answer there is another round.
+                true => self.log.bounds().await.ok().map(|bounds| bounds.last),
+                false => None,
+            };
         }
+        Ok(())
     }
 
     async fn submitter_left(&self, of: &Of, round: &mut Round) -> Result<bool, ApiError> {

@@ -24,6 +24,8 @@ use crate::verdict::Passed;
 const SWEEP_FOR: Duration = Duration::from_secs(5);
 /// Ends that are committed at once: enough to hide the way to the server and back.
 const ENDS_AT_ONCE: usize = 32;
+/// Ends between two looks at the clock.
+const ENDS_BETWEEN_LOOKS: usize = 128;
 /// Batches of one answer: each is a few hundred bytes.
 const LISTED_MAX: usize = 100;
 
@@ -80,10 +82,18 @@ pub(super) async fn cancel(team: &str, asked: &WholeBatch, cx: &Context) -> Answ
         };
         let page = scan.page(origin, &filter, sequence).await.map_err(|error| Refusal::unavailable(&error))?;
         let of_it: Vec<Found> = page.jobs.iter().filter_map(|stored| of_batch(origin, stored, asked, cx)).collect();
-        let ends = stream::iter(of_it).map(|place| async move { end(team, &place, cx).await });
-        let ended: Vec<Result<Passed, Refusal>> = ends.buffer_unordered(ENDS_AT_ONCE).collect().await;
-        for won in ended {
-            swept.cancelled += u64::from(won? == Passed::Won);
+        let mut of_it = of_it.into_iter();
+        while let Some(first) = of_it.next() {
+            if begun.elapsed() >= SWEEP_FOR {
+                swept.next = Some(Stretch { parked, sequence: first.sequence });
+                return Ok(json!(swept));
+            }
+            let some = std::iter::once(first).chain(of_it.by_ref().take(ENDS_BETWEEN_LOOKS - 1));
+            let ends = stream::iter(some.collect::<Vec<_>>()).map(|place| async move { end(team, &place, cx).await });
+            let ended: Vec<Result<Passed, Refusal>> = ends.buffer_unordered(ENDS_AT_ONCE).collect().await;
+            for won in ended {
+                swept.cancelled += u64::from(won? == Passed::Won);
+            }
         }
         swept.next = match page.next {
             Some(sequence) => Some(Stretch { parked, sequence }),
