@@ -13,6 +13,8 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
     ("tollgate-operate", Some(2)),
+    ("tollgate-batches", Some(2)),
+    ("tollgate-bulk", Some(2)),
     ("tollgate-settler", Some(2)),
     ("tollgate-sink", Some(2)),
     ("tollgate-traces", Some(2)),
@@ -37,6 +39,7 @@ const KNOWN_BY: &[(&str, &[&str])] = &[
         &[
             "tollgate-queue",
             "tollgate-client",
+            "tollgate-bulk",
             "tollgate-operate",
             "tollgate-watch",
             "tollgate-webhooks",

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a seed or a kept directory is what whoever reads a failure needs")]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
+mod batches;
 mod chaos;
 mod clock;
 mod deploy;

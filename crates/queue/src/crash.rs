@@ -1,7 +1,7 @@
 //! Named crash points: places where a test can make the process die as by `kill -9`, to see what it leaves behind.
 //!
 //! A release build has none. The names are those of the steps between which they stand, of a job's life (C), of a
-//! worker's swaps of accounts (L), of the settler's (S) and of forgetting (F):
+//! worker's swaps of accounts (L), of the settler's (S), of forgetting (F) and of counting batches (B):
 //!
 //! | point | where |
 //! | --- | --- |
@@ -26,6 +26,8 @@
 //! | F0 | about to put a tombstone in the place of a result |
 //! | F1 | the tombstone is stored, the result is still there |
 //! | F2 | the result is removed, nothing else of the job is |
+//! | B0 | a stretch of results is counted in one part of a batch, others follow |
+//! | B1 | it is counted in every batch, how far that was is not noted |
 
 use std::str::FromStr;
 

@@ -6,13 +6,14 @@
 //! create-only publish per job. [`bucket`] is what [`directory`], [`ledger`] and [`state`] are made of; [`office`] says
 //! who does what only one may do. [`tombs`] and [`texts`] remove what somebody wrote, and leave what the books need. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
 //!
-//! [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
+//! [`batches`] are the records of whole files of jobs. [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
 //! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
 //! `worker`.
 
 pub mod answers;
 mod api;
+pub mod batches;
 pub mod blobs;
 pub mod bucket;
 pub mod clock;
@@ -46,6 +47,7 @@ pub mod wait;
 
 pub use answers::Answers;
 pub use api::ApiError;
+pub use batches::Batches;
 pub use blobs::Blobs;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
 use serde::{Deserialize, Serialize};
-use tollgate_types::{JobId, Team};
+use tollgate_types::{BatchId, JobId, Team};
 
 use crate::api::ApiError;
 use crate::connect::{ConnectFailure, Connection};
@@ -40,11 +40,13 @@ pub enum Ask {
     Usage,
     /// How the budgets stand.
     Budget,
+    /// Which batches there are.
+    Batches,
 }
 
 impl Ask {
     /// Everything that can be asked.
-    pub const ALL: [Ask; 4] = [Ask::Status, Ask::Cancel, Ask::Usage, Ask::Budget];
+    pub const ALL: [Ask; 5] = [Ask::Status, Ask::Cancel, Ask::Usage, Ask::Budget, Ask::Batches];
 
     /// The last token of its subject.
     pub fn as_str(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Ask {
             Ask::Cancel => "cancel",
             Ask::Usage => "usage",
             Ask::Budget => "budget",
+            Ask::Batches => "batches",
         }
     }
 }
@@ -126,6 +129,60 @@ impl Together {
 pub struct Told {
     /// Each of the jobs that were asked for.
     pub jobs: BTreeMap<JobId, Cancelling>,
+}
+
+/// A batch whose waiting jobs are to be cancelled, a stretch of the backlog at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WholeBatch {
+    /// The batch.
+    pub batch: BatchId,
+    /// Where to go on; the beginning if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Stretch>,
+}
+
+/// A place in the backlog: lanes first, then what waits behind gates or for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stretch {
+    /// Whether the lanes are passed.
+    pub parked: bool,
+    /// The sequence.
+    pub sequence: u64,
+}
+
+/// What came of a stretch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// So many jobs got their end by this.
+    pub cancelled: u64,
+    /// Where the next stretch begins; `None` at the end of the backlog.
+    pub next: Option<Stretch>,
+}
+
+/// Asks the workers to cancel a stretch of a batch, in the place of its team. Cancel safe; asked again, nothing is
+/// cancelled twice.
+///
+/// # Errors
+/// As [`cancel`]; [`ApiError::Refused`] with 404 if nobody knows the team.
+pub async fn cancel_batch(connection: &Connection, team: &str, asked: &WholeBatch) -> Result<Swept, ApiError> {
+    let subject = format!("tollgate.api.{team}.{}", Ask::Cancel.as_str());
+    let payload = serde_json::to_vec(asked).expect("texts and numbers always serialise");
+    let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
+    let answer = connection.client.send_request(subject.clone(), request).await;
+    let answer = answer.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => ApiError::Absent { subject },
+        _ => ApiError::Unknown,
+    })?;
+    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
+    match header("Nats-Service-Error-Code") {
+        None => serde_json::from_slice(&answer.payload).map_err(|error| ApiError::Unreadable(error.to_string())),
+        Some(code) => {
+            let description = header("Nats-Service-Error").unwrap_or_default();
+            Err(ApiError::Refused { code: code.parse().unwrap_or_default(), description })
+        }
+    }
 }
 
 /// How long an answer may take: a worker may have to read a long backlog for it.

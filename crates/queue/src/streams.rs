@@ -82,6 +82,12 @@ const CACHE_MAX: i64 = 1_000_000;
 const FLIGHTS_MAX: i64 = 200_000;
 /// Their bytes; a claim has some three hundred.
 const FLIGHTS_BYTES_MAX: i64 = 64 << 20;
+/// How long it is known what became of a batch, from the last word about it.
+pub const BATCHES_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most records of batches: of some 150,000 small ones. A million cost the server about 280 MB of memory.
+const BATCHES_MAX: i64 = 1_000_000;
+/// Their bytes: of the largest records, which tell of 16,384 lines each, more than there can be results.
+const BATCHES_BYTES_MAX: i64 = 1 << 30;
 /// NATS' own default.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -97,6 +103,7 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
         flights(limits),
         capture(limits),
         blobs(limits),
+        batches(limits),
     ]
 }
 
@@ -257,6 +264,23 @@ fn blobs(limits: &Limits) -> Config {
         max_messages_per_subject: 1,
         max_bytes: limits.blobs_bytes_max,
         max_age: limits.blobs_age_max,
+        max_consumers: 100,
+        ..base(limits)
+    }
+}
+
+fn batches(limits: &Limits) -> Config {
+    Config {
+        name: subjects::BATCHES_STREAM.into(),
+        description: Some("batches: what submitters say of them, what the broker counted, and that they ended".into()),
+        subjects: vec![subjects::BULK.into(), subjects::BATCHES.into()],
+        retention: RetentionPolicy::Limits,
+        // A new batch must not be refused because of old ones.
+        discard: DiscardPolicy::Old,
+        max_messages: BATCHES_MAX,
+        max_messages_per_subject: 1,
+        max_bytes: BATCHES_BYTES_MAX,
+        max_age: BATCHES_AGE,
         max_consumers: 100,
         ..base(limits)
     }

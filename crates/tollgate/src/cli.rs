@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, cache, completions, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init,
-    job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage, webhook,
+    Cx, batch, budget, cache, completions, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails,
+    init, job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage, webhook,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -47,6 +47,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Submit a prompt or a file of jobs
     Submit(submit::Args),
+    /// Submit a file of requests as a batch, watch it, get its results, resume, retry or cancel it
+    Batch(batch::Args),
     /// Look at a job, explain or cancel it, list what waits
     Job(job::Args),
     /// What happens now: lanes, rates, spend a minute, providers, alerts
@@ -124,6 +126,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Man(args) => man::run(&args, &cx),
         Command::Webhook(args) => webhook::run(&args, &cx).await,
         Command::Submit(args) => submit::run(args, &cx).await,
+        Command::Batch(args) => batch::run(args, &cx).await,
         Command::Job(args) => job::run(&args, &cx).await,
         Command::Top(args) => top::run(&args, &cx).await,
         Command::Usage(args) => usage::run(&args, &cx).await,

@@ -254,6 +254,7 @@ impl Broker {
         // And spend is folded before it is made.
         if self.plan.settler {
             self.settler(&connection, &context).await?;
+            self.counter(&connection, &context).await;
         }
         if let Some(dashboard) = self.plan.dashboard.take() {
             let named = || (connection.clone(), "dashboard".to_owned(), String::new());
@@ -434,6 +435,7 @@ impl Broker {
         self.supervisor.stop("keys", HTTP_GRACE).await;
         self.supervisor.stop("sweeper", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
+        self.supervisor.stop("batches", HTTP_GRACE).await;
         self.supervisor.stop("watch", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;

@@ -69,6 +69,9 @@ fn every_command_has_help() {
         vec!["queue", "pause"],
         vec!["team", "remove"],
         vec!["job", "explain"],
+        vec!["batch"],
+        vec!["batch", "submit"],
+        vec!["batch", "results"],
         vec!["dead", "replay"],
         vec!["doctor"],
         vec!["dev"],
@@ -220,4 +223,34 @@ fn a_broker_without_nats_is_alive_says_why_it_is_not_ready_and_stops_when_asked(
     let signalled = Command::new("kill").args(["-TERM", &broker.child.id().to_string()]).status().unwrap();
     assert!(signalled.success());
     assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn a_batch_is_checked_and_priced_without_any_server() {
+    let dir = empty();
+    let line = |id: &str, model: &str| {
+        format!(
+            r#"{{"custom_id":"{id}","method":"POST","url":"/v1/chat/completions","body":{{"model":"{model}","max_tokens":10,"messages":[{{"role":"user","content":"x"}}]}}}}"#
+        )
+    };
+    let good = format!("{}\n{}\n", line("a", "gpt-4o-mini"), line("b", "nobody-knows-it"));
+    std::fs::write(dir.path().join("good.jsonl"), good).unwrap();
+    let answer = run(dir.path(), &["batch", "submit", "good.jsonl", "--dry-run", "--output", "json"]);
+    assert_eq!(answer.status.code(), Some(0), "{}", text(&answer.stderr));
+    let rows: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!((rows[0]["model"].as_str(), rows[0]["requests"].as_u64()), (Some("gpt-4o-mini"), Some(1)), "{rows}");
+    assert!(rows[1]["most_usd"].is_null(), "without a price nothing is guessed: {rows}");
+    assert!(text(&answer.stderr).contains("nothing was submitted"));
+
+    let bad = format!("{}\n{{\n{}\n", line("a", "m"), line("a", "m"));
+    std::fs::write(dir.path().join("bad.jsonl"), bad).unwrap();
+    let answer = run(dir.path(), &["batch", "submit", "bad.jsonl", "--dry-run", "--output", "json"]);
+    assert_eq!(answer.status.code(), Some(2));
+    let list: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(list["object"], "list");
+    let found = |at: usize| (list["data"][at]["line"].as_u64(), list["data"][at]["code"].as_str());
+    assert_eq!([found(0), found(1)], [(Some(2), Some("invalid_json_line")), (Some(3), Some("duplicate_custom_id"))]);
+    for wrong in ["none.jsonl", "."] {
+        assert_eq!(run(dir.path(), &["batch", "submit", wrong, "--dry-run"]).status.code(), Some(2), "{wrong}");
+    }
 }

@@ -3,6 +3,7 @@
 use schemars::Schema;
 
 use crate::alert::Alert;
+use crate::batch::{BatchDone, BatchProgress, BatchSpec};
 use crate::capture::Captured;
 use crate::delta::DeltaMessage;
 use crate::event::UsageEvent;
@@ -17,6 +18,9 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("delta.schema.json", schemars::schema_for!(DeltaMessage)),
         ("captured.schema.json", schemars::schema_for!(Captured)),
         ("alert.schema.json", schemars::schema_for!(Alert)),
+        ("batch-spec.schema.json", schemars::schema_for!(BatchSpec)),
+        ("batch-progress.schema.json", schemars::schema_for!(BatchProgress)),
+        ("batch-done.schema.json", schemars::schema_for!(BatchDone)),
         ("usage-event.schema.json", schemars::schema_for!(UsageEvent)),
     ]
 }

@@ -1,6 +1,7 @@
 //! Every stream, subject and bucket name. Teams hold permissions on these, so they do not change.
 
-use crate::ids::{Digest, JobId, LaneKey};
+use crate::batch::BatchId;
+use crate::ids::{Digest, JobId, LaneKey, Team};
 use crate::scope::Gate;
 
 /// The stream of accepted jobs.
@@ -21,6 +22,8 @@ pub const FLIGHTS_STREAM: &str = "TOLLGATE_FLIGHTS";
 pub const CAPTURE_STREAM: &str = "TOLLGATE_CAPTURE";
 /// The stream of bodies that do not fit a message, in chunks; teams write and read their own.
 pub const BLOBS_STREAM: &str = "TOLLGATE_BLOBS";
+/// The stream of batches: what submitters say of them, and what the broker counted.
+pub const BATCHES_STREAM: &str = "TOLLGATE_BATCHES";
 /// The bucket of account and limit records.
 pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 /// The bucket of live configuration: teams, budgets, limits, pauses.
@@ -49,6 +52,10 @@ pub const FLIGHTS: &str = "tollgate.flight.*";
 pub const CAPTURE: &str = "tollgate.capture.*.*";
 /// What the stream of large bodies listens to: team, job, digest, chunk.
 pub const BLOBS: &str = "tollgate.blobs.*.*.*.*";
+/// What the stream of batches listens to for what submitters say: team, batch, record.
+pub const BULK: &str = "tollgate.bulk.*.*.*";
+/// What the stream of batches listens to for what the broker counted: team, batch, record.
+pub const BATCHES: &str = "tollgate.batches.*.*.*";
 /// What answers are published on while they are written, not stored: team, job.
 pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
@@ -132,6 +139,48 @@ pub fn blob(team: &str, job: &JobId, sha256: &str, chunk: usize) -> String {
 /// Where the answer of a job that asks for a stream is published while it is written; nothing is stored.
 pub fn stream(team: &str, job: &JobId) -> String {
     format!("tollgate.stream.{team}.{job}")
+}
+
+/// The subject of what a batch is.
+pub fn batch_spec(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.bulk.{team}.{batch}.spec")
+}
+
+/// The subject of how far a batch is submitted.
+pub fn batch_submitted(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.bulk.{team}.{batch}.submitted")
+}
+
+/// The subject that says that a batch is to be stopped.
+pub fn batch_stop(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.bulk.{team}.{batch}.stop")
+}
+
+/// The subject that says which batch a submitter's own name stands for, by the short digest of that name.
+pub fn batch_key(team: &str, key: &Digest) -> String {
+    format!("tollgate.bulk.{team}.{}.key", key.short())
+}
+
+/// The subject of which lines of a part of a batch have ended; parts count from 0.
+pub fn batch_lines(team: &str, batch: &BatchId, part: u64) -> String {
+    format!("tollgate.batches.{team}.{batch}.lines-{part}")
+}
+
+/// The subject of how a batch stands.
+pub fn batch_progress(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.batches.{team}.{batch}.progress")
+}
+
+/// The subject that says that a batch has ended.
+pub fn batch_done(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.batches.{team}.{batch}.done")
+}
+
+/// Team, batch and record of a submitter's subject.
+pub fn parse_bulk(subject: &str) -> Option<(Team, BatchId, &str)> {
+    let tokens: Vec<&str> = subject.strip_prefix("tollgate.bulk.")?.split('.').collect();
+    let [team, batch, record] = tokens[..] else { return None };
+    Some((team.parse().ok()?, batch.parse().ok()?, record))
 }
 
 /// The subject of spend of one run of a job that is not in its result.

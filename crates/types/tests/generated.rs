@@ -98,6 +98,8 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::CAPTURE,
         subjects::BLOBS,
         subjects::DELTAS,
+        subjects::BULK,
+        subjects::BATCHES,
     ]
     .map(str::to_owned)
     .into();
@@ -128,6 +130,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::FLIGHTS_STREAM,
         subjects::CAPTURE_STREAM,
         subjects::BLOBS_STREAM,
+        subjects::BATCHES_STREAM,
     ] {
         assert!(text.contains(stream), "{stream} is not named");
     }

@@ -3,6 +3,7 @@
 //! A NATS service, `tollgate.api.<team>.<question>`; the team is the subject's, which the account border enforces. Any
 //! worker answers. What is asked is JSON; what is answered is JSON too, errors with a code and a message.
 
+mod batches;
 mod cancel;
 mod money;
 mod status;
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tollgate_queue::control::cancellations;
-use tollgate_queue::service::{Api, Ask, Question, Together};
+use tollgate_queue::service::{Api, Ask, Question, Together, WholeBatch};
 use tollgate_types::JobId;
 
 use crate::context::Context;
@@ -133,13 +134,17 @@ async fn answer(question: &Question, cx: &Context) -> Answer {
         }
         Ask::Cancel => match serde_json::from_slice::<Together>(&question.payload) {
             Ok(Together { jobs }) => cancel::together(team, &jobs, cx).await,
-            Err(_) => {
-                let AboutJob { job, .. } = read(&question.payload)?;
-                cancel::cancel(team, &job, cx).await
-            }
+            Err(_) => match serde_json::from_slice::<WholeBatch>(&question.payload) {
+                Ok(asked) => batches::cancel(team, &asked, cx).await,
+                Err(_) => {
+                    let AboutJob { job, .. } = read(&question.payload)?;
+                    cancel::cancel(team, &job, cx).await
+                }
+            },
         },
         Ask::Usage => money::usage(team, cx).await,
         Ask::Budget => money::budget(team, cx).await,
+        Ask::Batches => batches::list(&question.team, &read(&question.payload)?, cx).await,
     }
 }
 

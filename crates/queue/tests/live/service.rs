@@ -25,7 +25,7 @@ async fn serving(world: &World, worker: &str, tasks: &mut JoinSet<()>) {
             let answer = json!({ "team": question.team, "what": question.what.as_str(), "said": said, "by": worker });
             let answered = match question.what {
                 Ask::Cancel => question.error(404, "no such job\r\nX: y").await,
-                Ask::Status | Ask::Usage | Ask::Budget => question.ok(&answer).await,
+                Ask::Status | Ask::Usage | Ask::Budget | Ask::Batches => question.ok(&answer).await,
             };
             answered.expect("it is answered");
         }
@@ -47,7 +47,7 @@ async fn a_team_asks_under_its_own_name_and_gets_its_answer() {
     let mut tasks = JoinSet::new();
     serving(&world, "w1", &mut tasks).await;
     let (search, marketing) = (world.team("search").await, world.team("marketing").await);
-    for what in ["status", "usage", "budget"] {
+    for what in ["status", "usage", "budget", "batches"] {
         for (team, connection) in [("search", &search), ("marketing", &marketing)] {
             let answer = ask(connection, &format!("tollgate.api.{team}.{what}")).await.expect("an answer");
             assert_eq!(read(&answer), json!({ "team": team, "what": what, "said": "x", "by": "w1" }));

@@ -98,25 +98,30 @@ impl TeamAccount {
         format!("TEAM_{}", self.name)
     }
 
-    /// What it calls: submitting, asking, reading its own stored results, and putting and reading its own large bodies.
-    fn services(&self) -> [String; 5] {
+    /// What it calls: submitting, asking, saying what its batches are, reading its own stored results and batches, putting
+    /// and reading its own large bodies.
+    fn services(&self) -> [String; 8] {
         let team = &self.name;
         [
             format!("tollgate.jobs.*.{team}"),
             format!("tollgate.api.{team}.>"),
+            format!("tollgate.bulk.{team}.>"),
             format!("$JS.API.DIRECT.GET.TOLLGATE_RESULTS.tollgate.results.{team}.>"),
             format!("tollgate.blobs.{team}.>"),
             format!("$JS.API.DIRECT.GET.TOLLGATE_BLOBS.tollgate.blobs.{team}.>"),
+            format!("$JS.API.DIRECT.GET.TOLLGATE_BATCHES.tollgate.bulk.{team}.>"),
+            format!("$JS.API.DIRECT.GET.TOLLGATE_BATCHES.tollgate.batches.{team}.>"),
         ]
     }
 
-    /// What it hears: results, tokens while they stream, alerts of its budgets, replies to subjects of its own choice,
-    /// replies to its inbox.
-    fn streams(&self) -> [String; 5] {
+    /// What it hears: results, tokens while they stream, how its batches stand, alerts of its budgets, replies to subjects
+    /// of its own choice, replies to its inbox.
+    fn streams(&self) -> [String; 6] {
         let team = &self.name;
         [
             format!("tollgate.results.{team}.>"),
             format!("tollgate.stream.{team}.>"),
+            format!("tollgate.batches.{team}.>"),
             format!("tollgate.alert.{team}.>"),
             format!("reply.{team}.>"),
             format!("_INBOX_{team}.>"),

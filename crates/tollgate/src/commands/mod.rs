@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod apply;
+pub mod batch;
 pub mod budget;
 pub mod cache;
 pub mod completions;

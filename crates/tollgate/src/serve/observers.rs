@@ -1,6 +1,7 @@
 //! The parts that look on: the watch over the broker, and the export of traces.
 
 use async_nats::jetstream;
+use tollgate_batches::{Counter, CounterConfig};
 use tollgate_queue::Connection;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::lanes::ask_the_time;
@@ -63,6 +64,19 @@ impl Broker {
             Ok(())
         });
         Ok(())
+    }
+
+    /// Starts the counter of batches.
+    pub(super) async fn counter(&mut self, connection: &Connection, context: &jetstream::Context) {
+        let log = self.until("streams", async || CommitLog::open(context).await.map_err(not_there)).await;
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        let lease = build::settler(&self.plan.loaded.config, &self.plan.name).lease;
+        let config = CounterConfig { lease, crash: self.plan.crash.clone(), ..CounterConfig::new(&self.plan.name) };
+        let counter = Counter::new(config, connection.clone(), log, state);
+        self.supervisor.spawn("batches", |stop| async move {
+            counter.run(stop).await;
+            Ok(())
+        });
     }
 
     /// Starts the export of traces, if there is somewhere to export them to.

@@ -70,7 +70,7 @@ pub(super) async fn together(team: &str, jobs: &[JobId], cx: &Context) -> Answer
 }
 
 /// Gives a job its end, and tells whoever runs it.
-async fn end(team: &str, place: &Found, cx: &Context) -> Result<Passed, Refusal> {
+pub(super) async fn end(team: &str, place: &Found, cx: &Context) -> Result<Passed, Refusal> {
     let passed = verdict::pass(&place.waiting, ErrorCode::Cancelled, "the job was cancelled", cx).await;
     tollgate_queue::control::announce_cancelled(&cx.connection, team, &place.waiting.job)
         .await

@@ -69,7 +69,7 @@ pub(super) async fn explain(team: &str, job: &JobId, cx: &Context) -> Answer {
     Ok(answer)
 }
 
-async fn open(cx: &Context) -> Result<Scan, Refusal> {
+pub(super) async fn open(cx: &Context) -> Result<Scan, Refusal> {
     Scan::open(&cx.connection, &cx.config.name).await.map_err(|error| Refusal::unavailable(&error))
 }
 

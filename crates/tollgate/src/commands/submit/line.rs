@@ -61,13 +61,13 @@ impl Wish {
 
 /// `--deadline`: from now, or a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deadline {
+pub(in crate::commands) enum Deadline {
     In(Period),
     At(UnixMillis),
 }
 
 impl Deadline {
-    pub(super) fn at(self, now: UnixMillis) -> UnixMillis {
+    pub(in crate::commands) fn at(self, now: UnixMillis) -> UnixMillis {
         match self {
             Deadline::In(period) => now.plus(period.0),
             Deadline::At(at) => at,
@@ -89,9 +89,9 @@ impl FromStr for Deadline {
 
 /// `--label KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Label {
-    pub(super) key: String,
-    pub(super) value: String,
+pub(in crate::commands) struct Label {
+    pub(in crate::commands) key: String,
+    pub(in crate::commands) value: String,
 }
 
 impl FromStr for Label {

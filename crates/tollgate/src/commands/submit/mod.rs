@@ -2,7 +2,7 @@
 
 mod along;
 mod input;
-mod line;
+pub(super) mod line;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,7 +95,7 @@ const IN_FLIGHT: usize = 64;
 const WAITING: usize = 256;
 
 /// `--cache`.
-fn wish(text: &str) -> Result<CacheWish, String> {
+pub(super) fn wish(text: &str) -> Result<CacheWish, String> {
     let found = CacheWish::ALL.into_iter().find(|wish| wish.as_str() == text);
     found.ok_or_else(|| format!("'{text}' is not use, bypass or refresh"))
 }

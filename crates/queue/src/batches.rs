@@ -1,0 +1,191 @@
+//! The records of batches as the broker reads and writes them.
+//!
+//! What submitters wrote is read by the server's JSON interface: whatever bytes it has are harmless there (see
+//! [`quarantine`](crate::quarantine)). What the broker counted is written by compare-and-swap, so that two who count at
+//! once never undo each other's work.
+
+use async_nats::{Client, HeaderMap};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tollgate_types::batch::{BatchDone, BatchProgress, LinesDone, Stop, Submitted};
+use tollgate_types::subjects::BATCHES_STREAM;
+use tollgate_types::{BatchId, BatchSpec, Team, subjects};
+
+use crate::api::{self, ApiError, Stored, StoredMessage, stored_message};
+
+/// The stream of batches; it must exist, it is never created here. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    client: Client,
+}
+
+/// What a compare-and-swap did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// The record is stored under this sequence.
+    Stored(u64),
+    /// Somebody else wrote it first.
+    Conflict,
+}
+
+/// A record that a submitter wrote, in the order of the stream.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Whose batch it is.
+    pub team: Team,
+    /// The batch.
+    pub batch: BatchId,
+}
+
+impl Batches {
+    /// The stream over a connection of the broker.
+    pub fn new(client: Client) -> Batches {
+        Batches { client }
+    }
+
+    /// What a batch is; `None` if there is no such batch, or if what is there cannot be understood. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the server could not be asked; so below.
+    pub async fn spec(&self, team: &str, batch: &BatchId) -> Result<Option<BatchSpec>, ApiError> {
+        Ok(self.last(subjects::batch_spec(team, batch)).await?.map(|(spec, _)| spec))
+    }
+
+    /// How far it is submitted.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn submitted(&self, team: &str, batch: &BatchId) -> Result<Option<Submitted>, ApiError> {
+        Ok(self.last(subjects::batch_submitted(team, batch)).await?.map(|(submitted, _)| submitted))
+    }
+
+    /// Whether it is to be stopped.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn stop(&self, team: &str, batch: &BatchId) -> Result<Option<Stop>, ApiError> {
+        Ok(self.last(subjects::batch_stop(team, batch)).await?.map(|(stop, _)| stop))
+    }
+
+    /// How it stands, with the sequence of that record.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn progress(&self, team: &str, batch: &BatchId) -> Result<Option<(BatchProgress, u64)>, ApiError> {
+        self.last(subjects::batch_progress(team, batch)).await
+    }
+
+    /// Which lines of a part have ended, with the sequence of that record.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn lines(&self, team: &str, batch: &BatchId, part: u64) -> Result<Option<(LinesDone, u64)>, ApiError> {
+        self.last(subjects::batch_lines(team, batch, part)).await
+    }
+
+    /// That it has ended.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn done(&self, team: &str, batch: &BatchId) -> Result<Option<BatchDone>, ApiError> {
+        Ok(self.last(subjects::batch_done(team, batch)).await?.map(|(done, _)| done))
+    }
+
+    /// Replaces the lines of a part as they were read at `expected`, 0 for the first time.
+    ///
+    /// # Errors
+    /// After [`ApiError::Unknown`] it may be stored: read it again.
+    pub async fn swap_lines(
+        &self,
+        (team, batch, part): (&str, &BatchId, u64),
+        lines: &LinesDone,
+        expected: u64,
+    ) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_lines(team, batch, part), lines, expected).await
+    }
+
+    /// Replaces how a batch stands, likewise.
+    ///
+    /// # Errors
+    /// As [`Batches::swap_lines`].
+    pub async fn swap_progress(
+        &self,
+        (team, batch): (&str, &BatchId),
+        progress: &BatchProgress,
+        expected: u64,
+    ) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_progress(team, batch), progress, expected).await
+    }
+
+    /// Says that a batch is to be stopped, unless that was said before.
+    ///
+    /// # Errors
+    /// As [`Batches::swap_lines`].
+    pub async fn say_stop(&self, (team, batch): (&str, &BatchId), stop: &Stop) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_stop(team, batch), stop, 0).await
+    }
+
+    /// Announces that a batch has ended, once.
+    ///
+    /// # Errors
+    /// As [`Batches::swap_lines`].
+    pub async fn say_done(&self, done: &BatchDone) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_done(&done.team, &done.batch), done, 0).await
+    }
+
+    /// The next batch of which something was said, such as `stop`, from a sequence on; of one team or of all.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn next(&self, team: Option<&Team>, record: &str, from: u64) -> Result<Option<Said>, ApiError> {
+        let filter = format!("tollgate.bulk.{}.*.{record}", team.map_or("*", Team::as_str));
+        let mut from = from.max(1);
+        loop {
+            let question = json!({ "seq": from, "next_by_subj": filter });
+            let Some(StoredMessage { seq, subject, .. }) =
+                stored_message(&self.client, BATCHES_STREAM, &question).await?
+            else {
+                return Ok(None);
+            };
+            if let Some((team, batch, _)) = subjects::parse_bulk(&subject) {
+                return Ok(Some(Said { sequence: seq, team, batch }));
+            }
+            // Somebody wrote under a name that is no batch.
+            from = seq + 1;
+        }
+    }
+
+    async fn last<T: DeserializeOwned>(&self, subject: String) -> Result<Option<(T, u64)>, ApiError> {
+        let question = json!({ "last_by_subj": subject });
+        let Some(found) = stored_message(&self.client, BATCHES_STREAM, &question).await? else { return Ok(None) };
+        let bytes = BASE64_STANDARD.decode(&found.data).map_err(|error| ApiError::Unreadable(error.to_string()))?;
+        match serde_json::from_slice(&bytes) {
+            Ok(record) => Ok(Some((record, found.seq))),
+            // A submitter writes what it likes; nothing hangs on it but its own batch.
+            Err(error) => {
+                tracing::debug!(subject, %error, "a record of a batch cannot be understood");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn swap(&self, subject: String, record: &impl Serialize, expected: u64) -> Result<Swapped, ApiError> {
+        let payload = serde_json::to_vec(record).expect("texts, numbers and JSON always serialise").into();
+        let headers = HeaderMap::new();
+        let stored = api::publish_numbered(&self.client, subject, headers, payload, expected).await?;
+        Ok(match stored {
+            (Stored::New, sequence) => Swapped::Stored(sequence),
+            (Stored::Taken, _) => Swapped::Conflict,
+        })
+    }
+}
+
+/// Whether a header's id is that of a line of a batch; cheap enough for every message of a backlog.
+pub fn is_of_batch(id: &str, batch: &BatchId) -> bool {
+    id.strip_prefix(batch.as_str()).is_some_and(|rest| rest.starts_with(':'))
+}
