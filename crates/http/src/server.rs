@@ -47,8 +47,7 @@ pub enum HttpError {
 pub struct Http {
     listener: TcpListener,
     addr: SocketAddr,
-    probes: Probes,
-    pages: Router,
+    routes: Router,
 }
 
 impl Http {
@@ -58,10 +57,18 @@ impl Http {
     /// # Errors
     /// [`HttpError::Listen`].
     pub async fn bind(listen: SocketAddr, probes: Probes, pages: Router) -> Result<Self, HttpError> {
+        Http::pages(listen, router(probes).merge(pages)).await
+    }
+
+    /// As [`Http::bind`], without any probes.
+    ///
+    /// # Errors
+    /// [`HttpError::Listen`].
+    pub async fn pages(listen: SocketAddr, routes: Router) -> Result<Self, HttpError> {
         let failed = |source| HttpError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Http { listener, addr, probes, pages })
+        Ok(Http { listener, addr, routes })
     }
 
     /// Where it listens, with the port that was taken.
@@ -77,8 +84,7 @@ impl Http {
     /// # Errors
     /// [`HttpError::Serve`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), HttpError> {
-        let served = axum::serve(self.listener, router(self.probes).merge(self.pages))
-            .with_graceful_shutdown(stop.cancelled_owned());
+        let served = axum::serve(self.listener, self.routes).with_graceful_shutdown(stop.cancelled_owned());
         served.await.map_err(HttpError::Serve)
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
+//! [`keys`] are those of the front door, and the [`switchboard`] is how it submits jobs and hears of their results.
+//!
 //! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
 //! `worker`.
 
@@ -25,6 +27,7 @@ mod direct;
 pub mod directory;
 pub mod flights;
 pub mod in_flight;
+pub mod keys;
 pub mod lanes;
 pub mod ledger;
 pub mod lookup;
@@ -38,6 +41,7 @@ pub mod scan;
 pub mod service;
 pub mod state;
 pub mod streams;
+pub mod switchboard;
 pub mod texts;
 pub mod tombs;
 pub mod wait;
@@ -51,10 +55,12 @@ pub use delivery::{Delivery, Leases, Settlement};
 pub use directory::{Directory, TeamRecord};
 pub use flights::Flights;
 pub use in_flight::InFlight;
+pub use keys::{KeyRecord, Keys};
 pub use lanes::{Backlog, LaneConfig, Lanes};
 pub use ledger::Records;
 pub use pull::{Arrival, Pull, PullEvent, Puller};
 pub use queue_key::{Origin, QueueKey};
 pub use results::{Commit, Existing, Results};
 pub use scan::Scan;
+pub use switchboard::Switchboard;
 pub use wait::{Kept, Parked, Until, Wait};

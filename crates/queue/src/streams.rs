@@ -506,7 +506,7 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
     (raised, lowered)
 }
 
-fn wanted_buckets(replicas: usize) -> [kv::Config; 3] {
+fn wanted_buckets(replicas: usize) -> [kv::Config; 4] {
     const MIB: i64 = 1 << 20;
     let bucket = |name: &str, history, max_bytes, max_value_size| kv::Config {
         bucket: name.to_owned(),
@@ -522,6 +522,7 @@ fn wanted_buckets(replicas: usize) -> [kv::Config; 3] {
         bucket(subjects::STATE_BUCKET, 1, 256 * MIB, 1 << 20),
         // The last versions of an account tell what went on; a record of 2,000 leases is far below the value's limit.
         bucket(subjects::LEDGER_BUCKET, 16, 1024 * MIB, 256 << 10),
+        bucket(subjects::KEYS_BUCKET, 4, 64 * MIB, 64 << 10),
     ]
 }
 

@@ -3,8 +3,8 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init, job, ledger,
-    models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
+    Cx, budget, cache, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails, init, job, key,
+    ledger, models, queue, reconcile, serve, sim_provider, submit, team, top, usage,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -63,6 +63,8 @@ pub enum Command {
     Forget(forget::Args),
     /// Register, show, change and remove teams
     Team(team::Args),
+    /// Make, list, revoke and rotate the API keys of the front door
+    Key(key::Args),
     /// List the models that are served, with their deployments, contexts and prices
     Models(models::Args),
     /// List the guardrail rules, and try them on a text
@@ -123,6 +125,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Dead(args) => dead::run(&args, &cx).await,
         Command::Forget(args) => forget::run(&args, &cx).await,
         Command::Team(args) => team::run(&args, &cx).await,
+        Command::Key(args) => key::run(&args, &cx).await,
         Command::Models(args) => models::run(&args, &cx).await,
         Command::Guardrails(args) => guardrails::run(&args, &cx).await,
         Command::Queue(args) => queue::run(&args, &cx).await,

@@ -25,6 +25,8 @@ pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 pub const CONFIG_BUCKET: &str = "TOLLGATE_CONFIG";
 /// The bucket of the broker's own small state: the sink's manifest, suspects.
 pub const STATE_BUCKET: &str = "TOLLGATE_STATE";
+/// The bucket of the front door's API keys, as digests.
+pub const KEYS_BUCKET: &str = "TOLLGATE_KEYS";
 
 /// What the jobs stream listens to: exactly one class and one team token.
 pub const JOBS: &str = "tollgate.jobs.*.*";
@@ -123,6 +125,16 @@ pub fn capture(team: &str, job: &JobId) -> String {
 /// Where the answer of a job that asks for a stream is published while it is written; nothing is stored.
 pub fn stream(team: &str, job: &JobId) -> String {
     format!("tollgate.stream.{team}.{job}")
+}
+
+/// Where the front door has results copied to that callers wait for: `instance` is one process, in letters and digits.
+pub fn front_reply(team: &str, instance: &str, job: &JobId) -> String {
+    format!("reply.{team}.front.{instance}.{job}")
+}
+
+/// What one process of the front door listens to for those copies.
+pub fn front_replies(instance: &str) -> String {
+    format!("reply.*.front.{instance}.*")
 }
 
 /// The subject of spend of one run of a job that is not in its result.

@@ -13,6 +13,7 @@ pub mod forget;
 pub mod guardrails;
 pub mod init;
 pub mod job;
+pub mod key;
 pub mod ledger;
 pub mod models;
 pub mod queue;
