@@ -278,7 +278,6 @@ impl Broker {
                 Ok(())
             });
         }
-        self.open_front(&connection, &context).await?;
         let worker = match self.plan.worker.take() {
             Some((routes, caller)) => Some(self.worker(&connection, &context, routes, caller).await),
             None => None,
@@ -294,6 +293,8 @@ impl Broker {
         if let Some(worker) = worker {
             self.supervisor.spawn("worker", |stop| async move { worker.run(stop).await.context("the worker") });
         }
+        // Last: a bucket that an older `init` did not make keeps callers out, and no job waiting.
+        self.open_front(&connection, &context).await?;
         let (readiness, health) = (self.readiness.clone(), connection.health());
         self.supervisor.spawn("readiness", |stop| async move {
             tokio::select! {
