@@ -65,6 +65,7 @@ impl Doors {
 
     /// Another front door over the same broker.
     pub(crate) async fn over(world: World, config: Config) -> Doors {
+        tollgate_providers::install_crypto();
         let connection = world.broker("front").await;
         let context = world.jetstream().await;
         let clock = ServerClock::new();
