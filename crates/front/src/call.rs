@@ -20,6 +20,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tollgate_queue::service;
 use tollgate_queue::switchboard::{Outcome, Place, Submission, SubmitError};
 use tollgate_types::{Door, JobId};
 
@@ -82,13 +83,12 @@ async fn live(
     let permit = Arc::clone(&shared.calls).try_acquire_owned().map_err(busy)?;
     // Before the job is submitted, so that nothing is missed.
     let place = parts.switchboard.place(caller.team(), &order.job);
-    if order.named
-        && let Some(outcome) = answered_before(&order, &caller, parts).await?
-    {
+    let before = if order.named { look_back(&order, &caller, parts).await? } else { Before::Nothing };
+    if let Before::Answered(outcome) = before {
         told.insert("x-tollgate-replayed", HeaderValue::from_static("true"));
         return Ok(match &order.stream {
             None => answer::response(&order, outcome, request_id),
-            Some(asked) => streamed::replay(&order, asked, outcome, request_id, shared),
+            Some(asked) => streamed::replay(&order, asked, outcome, request_id),
         });
     }
     let deltas = match &order.stream {
@@ -96,8 +96,8 @@ async fn live(
         Some(_) | None => None,
     };
     let mut waiting = Waiting { place, leaving: Leaving::new(shared, &order, &caller), permit };
-    let duplicate = submit(&order, &caller, &head.headers, parts).await?;
-    if duplicate {
+    // One that is under way sends its copy to whoever submitted it.
+    if matches!(before, Before::UnderWay) || submit(&order, &caller, &head.headers, parts).await? {
         waiting.place.look_soon();
     }
     let patience = order.wish.wait.unwrap_or(shared.config.wait).min(shared.config.wait);
@@ -124,15 +124,45 @@ async fn read_order(
     Order::read(door, headers, &held.bytes, &at)
 }
 
-/// The result that the caller's idempotency key has already.
-async fn answered_before(order: &Order, caller: &Caller, parts: &Parts) -> Result<Option<Outcome>, Refused> {
-    const WITHIN: Duration = Duration::from_secs(10);
-    let unknown = || Refused::later("it is not known whether this Idempotency-Key has a result; try again");
-    let found = tokio::time::timeout(WITHIN, parts.switchboard.result(caller.team(), &order.job)).await;
-    let found = found.map_err(|_| unknown())?.map_err(|_| unknown())?;
-    match found {
-        Some(existing) if !existing.answers(&order.spec.digest) => Err(reused()),
-        found => Ok(found.map(|existing| Outcome { line: existing.payload, digest: Some(existing.digest) })),
+/// What became of an idempotency key before.
+enum Before {
+    /// Nothing: the job is to be submitted.
+    Nothing,
+    /// Its job was submitted, and has no result yet.
+    UnderWay,
+    /// Its job has this result.
+    Answered(Outcome),
+}
+
+/// How long a question about what was before may take.
+const LOOK_BACK_MAX: Duration = Duration::from_secs(10);
+/// How long workers may look for a job that was submitted before; if they take longer, it is believed to be there.
+const FIND_MAX: Duration = Duration::from_secs(2);
+
+async fn look_back(order: &Order, caller: &Caller, parts: &Parts) -> Result<Before, Refused> {
+    let unknown = || Refused::later("it is not known what became of this Idempotency-Key; try again");
+    let questions = async {
+        let noted = parts.calls.submitted(&order.job).await.map_err(|_| unknown())?;
+        // After the note: a job that ended in between is found answered.
+        let result = parts.switchboard.result(caller.team(), &order.job).await.map_err(|_| unknown())?;
+        Ok::<_, Refused>((noted, result))
+    };
+    match tokio::time::timeout(LOOK_BACK_MAX, questions).await.map_err(|_| unknown())?? {
+        (_, Some(existing)) if !existing.answers(&order.spec.digest) => Err(reused()),
+        (_, Some(existing)) => Ok(Before::Answered(Outcome { line: existing.payload, digest: Some(existing.digest) })),
+        (Some(noted), None) if noted != order.spec.digest.to_string() => Err(reused()),
+        (Some(_), None) => Ok(still_there(order, caller, parts).await),
+        (None, None) => Ok(Before::Nothing),
+    }
+}
+
+/// Whether a job that was submitted before is still on its way. It is not if its result is older than results are kept.
+async fn still_there(order: &Order, caller: &Caller, parts: &Parts) -> Before {
+    let asked = service::status(parts.switchboard.connection(), caller.team(), &order.job);
+    match tokio::time::timeout(FIND_MAX, asked).await {
+        Ok(Ok(None)) => Before::Nothing,
+        // Nobody who could say it: what was submitted is believed to be there.
+        Ok(Ok(Some(_)) | Err(_)) | Err(_) => Before::UnderWay,
     }
 }
 
@@ -153,7 +183,7 @@ async fn submit(order: &Order, caller: &Caller, headers: &HeaderMap, parts: &Par
         key: caller.id.as_str(),
         trace,
     };
-    parts.switchboard.submit(&submission).await.map_err(|error| {
+    let submitted = parts.switchboard.submit(&submission).await.map_err(|error| {
         tracing::warn!(job = %order.job, error = &error as &dyn std::error::Error, "a call's job was not submitted");
         match error {
             SubmitError::TooLarge => {
@@ -166,7 +196,14 @@ async fn submit(order: &Order, caller: &Caller, headers: &HeaderMap, parts: &Par
                 ..Refused::later("it is not known whether the job was accepted; look at it by its id")
             },
         }
-    })
+    })?;
+    if order.named
+        && let Err(error) = parts.calls.note(&order.job, &order.spec.digest).await
+    {
+        // Then the server's own window is all that keeps a second copy out.
+        tracing::warn!(job = %order.job, error = &error as &dyn std::error::Error, "a call is not noted");
+    }
+    Ok(submitted)
 }
 
 /// A caller who waits: where he hears of the result, what his leaving does, and his place among all callers.

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Directory, Keys, ServerClock, Switchboard, service};
+use tollgate_queue::{Calls, Directory, Keys, ServerClock, Switchboard, service};
 use tollgate_types::JobId;
 
 pub use config::Config;
@@ -47,6 +47,8 @@ pub struct Parts {
     pub switchboard: Switchboard,
     /// Who may come in.
     pub keys: Keys,
+    /// Which jobs were submitted under an idempotency key.
+    pub calls: Calls,
     /// What teams may use.
     pub directory: Directory,
     /// The server's time.

@@ -179,7 +179,7 @@ pub(crate) async fn respond(
 }
 
 /// Answers with a stream of an answer that is there.
-pub(crate) fn replay(order: &Order, asked: &Asked, outcome: Outcome, request_id: &str, _: &Shared) -> Response {
+pub(crate) fn replay(order: &Order, asked: &Asked, outcome: Outcome, request_id: &str) -> Response {
     if matches!(answer::read(order, &outcome), Said::Refused(..)) {
         return answer::response(order, outcome, request_id);
     }

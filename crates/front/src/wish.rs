@@ -41,6 +41,9 @@ const KNOWN: [&str; 12] = [
     "version",
 ];
 
+/// What another broker of ours says to its providers, of which we may be one.
+const OF_A_BROKER: [&str; 3] = ["job", "attempt", "run"];
+
 impl Wish {
     /// Reads the headers.
     ///
@@ -50,6 +53,9 @@ impl Wish {
         let mut wish = Wish { wait: prefer(headers), ..Wish::default() };
         for name in headers.keys() {
             let Some(word) = name.as_str().strip_prefix(PREFIX) else { continue };
+            if OF_A_BROKER.contains(&word) {
+                continue;
+            }
             let mut values = headers.get_all(name).iter();
             let (Some(value), None) = (values.next(), values.next()) else {
                 return Err(Refused::bad("invalid_header", format!("the header {name} is there more than once")));
@@ -176,6 +182,7 @@ mod tests {
             ("x-tollgate-tags", "eu, fast"),
             ("x-tollgate-deadline", "5s"),
             ("accept", "text/html"),
+            ("x-tollgate-job", "search:1"),
         ])
         .expect("a wish");
         assert_eq!((wish.class, wish.wait), (Some(Class::Batch), Some(Duration::from_secs(30))));

@@ -27,22 +27,39 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-/// How long a connection may rest between requests; the usual balancers close theirs after sixty seconds.
-const REST_MAX: Duration = Duration::from_secs(75);
-/// How long a head may take from its first byte: one comes in a packet or two.
-const HEAD_MAX: Duration = Duration::from_secs(10);
-/// How long an answer may wait for its reader to take a byte.
-const STALL_MAX: Duration = Duration::from_secs(60);
+/// How long a peer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How long a connection may rest between requests.
+    rest: Duration,
+    /// How long a head may take from its first byte.
+    head: Duration,
+    /// How long an answer may wait for its reader to take a byte.
+    stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            // The usual balancers close theirs after sixty seconds.
+            rest: Duration::from_secs(75),
+            // One comes in a packet or two.
+            head: Duration::from_secs(10),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
 /// The most headers, and the most bytes of a head.
 const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers on a connection until its peer leaves, breaks a rule, or `stop`; then what is under way is finished.
-pub(crate) async fn serve(socket: TcpStream, routes: Router, stop: CancellationToken) {
+pub(crate) async fn serve(socket: TcpStream, routes: Router, patience: Patience, stop: CancellationToken) {
     // Small pieces of a stream leave at once.
     let _ = socket.set_nodelay(true);
     let phase = Phase::default();
-    let io = TokioIo::new(Patient::new(socket, phase.clone()));
+    let io = TokioIo::new(Patient::new(socket, phase.clone(), patience));
     let service = service_fn(move |request: Request<Incoming>| {
         phase.set(Phase::ANSWERING);
         let (mut routes, phase) = (routes.clone(), phase.clone());
@@ -52,7 +69,11 @@ pub(crate) async fn serve(socket: TcpStream, routes: Router, stop: CancellationT
         }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(REST_MAX).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.rest)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
     let mut connection = std::pin::pin!(server.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -120,14 +141,16 @@ impl Drop for Ending {
 struct Patient {
     socket: TcpStream,
     phase: Phase,
+    patience: Patience,
     head: Pin<Box<Sleep>>,
     stall: Pin<Box<Sleep>>,
     stalled: bool,
 }
 
 impl Patient {
-    fn new(socket: TcpStream, phase: Phase) -> Patient {
-        Patient { socket, phase, head: Box::pin(sleep(HEAD_MAX)), stall: Box::pin(sleep(STALL_MAX)), stalled: false }
+    fn new(socket: TcpStream, phase: Phase, patience: Patience) -> Patient {
+        let (head, stall) = (Box::pin(sleep(patience.head)), Box::pin(sleep(patience.stall)));
+        Patient { socket, phase, patience, head, stall, stalled: false }
     }
 
     /// Passes on what came of a write, or that nothing has moved for too long.
@@ -137,7 +160,8 @@ impl Patient {
             return written;
         }
         if !std::mem::replace(&mut self.stalled, true) {
-            self.stall.as_mut().reset(Instant::now() + STALL_MAX);
+            let until = Instant::now() + self.patience.stall;
+            self.stall.as_mut().reset(until);
         }
         ready!(self.stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -150,7 +174,8 @@ impl AsyncRead for Patient {
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         if buf.filled().len() > before && self.phase.is(Phase::RESTING) {
             self.phase.set(Phase::HEAD);
-            self.head.as_mut().reset(Instant::now() + HEAD_MAX);
+            let until = Instant::now() + self.patience.head;
+            self.head.as_mut().reset(until);
         }
         if self.phase.is(Phase::HEAD) && self.head.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -185,5 +210,75 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// A busy machine needs longer than we are patient.
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// A connection whose server has little patience, and its end.
+    async fn connected() -> (TcpStream, JoinSet<()>) {
+        let patience = Patience {
+            rest: Duration::from_secs(20),
+            head: Duration::from_millis(300),
+            stall: Duration::from_millis(300),
+        };
+        let endless = || async {
+            let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+            Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone())))
+        };
+        let routes = Router::new().route("/short", get(|| async { "short" })).route("/endless", get(endless));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(serve(socket, routes, patience, CancellationToken::new()));
+        (peer, server)
+    }
+
+    async fn ended(mut server: JoinSet<()>) {
+        tokio::time::timeout(LONG, server.join_next()).await.expect("the server gives the peer up");
+    }
+
+    #[tokio::test]
+    async fn who_sends_half_a_head_is_hung_up_on() {
+        let (mut peer, server) = connected().await;
+        peer.write_all(b"GET /short HTTP/1.1\r\nho").await.unwrap();
+        ended(server).await;
+        let mut said = Vec::new();
+        // What came before the end, if the end was not a reset.
+        let _ = peer.read_to_end(&mut said).await;
+        assert!(!said.starts_with(b"HTTP/1.1 200"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_hung_up_on() {
+        let (mut peer, server) = connected().await;
+        peer.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        ended(server).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_rests_between_requests_for_longer_than_a_head_may_take() {
+        let (mut peer, mut server) = connected().await;
+        for _ in 0..3 {
+            peer.write_all(b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut said = Vec::new();
+            while !said.ends_with(b"short") {
+                let read = tokio::time::timeout(LONG, peer.read_buf(&mut said)).await.expect("an answer").unwrap();
+                assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+            }
+            let ended = tokio::time::timeout(Duration::from_millis(500), server.join_next()).await;
+            assert!(ended.is_err(), "the connection stays");
+        }
     }
 }

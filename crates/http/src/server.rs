@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Patience;
 use crate::{Readiness, connection};
 
 /// More connections than a process has calls; each costs a few kibibytes while it rests.
@@ -105,7 +106,7 @@ impl Http {
                     let (routes, stop) = (routes.clone(), stop.clone());
                     connections.spawn(async move {
                         let _place = place;
-                        connection::serve(socket, routes, stop).await;
+                        connection::serve(socket, routes, Patience::default(), stop).await;
                     });
                 }
                 Err(error) if is_of_one_connection(&error) => {}

@@ -8,7 +8,8 @@
 //!
 //! [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
-//! [`keys`] are those of the front door, and the [`switchboard`] is how it submits jobs and hears of their results.
+//! [`keys`] are those of the front door, the [`switchboard`] is how it submits jobs and hears of their results, and
+//! [`calls`] are those that came under an idempotency key.
 //!
 //! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
 //! `worker`.
@@ -16,6 +17,7 @@
 pub mod answers;
 mod api;
 pub mod bucket;
+pub mod calls;
 pub mod clock;
 pub mod commit_log;
 pub mod connect;
@@ -48,6 +50,7 @@ pub mod wait;
 
 pub use answers::Answers;
 pub use api::ApiError;
+pub use calls::Calls;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
 pub use crash::CrashPlan;

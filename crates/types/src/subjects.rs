@@ -27,6 +27,8 @@ pub const CONFIG_BUCKET: &str = "TOLLGATE_CONFIG";
 pub const STATE_BUCKET: &str = "TOLLGATE_STATE";
 /// The bucket of the front door's API keys, as digests.
 pub const KEYS_BUCKET: &str = "TOLLGATE_KEYS";
+/// The bucket of the calls that came to the front door under an idempotency key.
+pub const CALLS_BUCKET: &str = "TOLLGATE_CALLS";
 
 /// What the jobs stream listens to: exactly one class and one team token.
 pub const JOBS: &str = "tollgate.jobs.*.*";

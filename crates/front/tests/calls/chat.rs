@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{Setup, eventually};
+use tollgate_queue::directory::Expected;
+use tollgate_queue::{Calls, TeamRecord};
+use tollgate_types::Digest;
 
 use crate::world::{Doors, chat, told};
 
@@ -223,6 +226,62 @@ async fn a_process_that_stops_sends_its_callers_away_with_their_jobs() {
     let said = body["error"]["message"].as_str().unwrap();
     assert!(said.contains("/v1/jobs/search:"), "{said}");
     assert_eq!(told(doors.get("/v1/models", &key)).await.0, 503, "nobody else comes in");
+}
+
+#[tokio::test]
+async fn a_front_door_that_crashes_loses_nothing_and_doubles_nothing() {
+    let mut doors = Doors::open().await;
+    let key = doors.key(|_| {}).await;
+    // Its caller waits for a worker that is not there yet.
+    let call = doors.post(CHAT, &key, &chat("Hi", None)).header("idempotency-key", "k").send();
+    let id = format!("search:{}:c{}", key.id, &Digest::of(&[b"idempotency key", b"k"]).to_string()[..32]);
+    let id = id.parse().unwrap();
+    let calls = Calls::open(&doors.world.jetstream().await).await.unwrap();
+    let noted = || async { calls.submitted(&id).await.unwrap() };
+    let submitted = eventually("the job is submitted and noted", Duration::from_secs(10), noted);
+    tokio::select! {
+        answer = call => panic!("nobody can have answered: {answer:?}"),
+        _ = submitted => {}
+    }
+    doors.crash_and_open_again().await;
+    let other = doors.post(CHAT, &key, &chat("Something else", None)).header("idempotency-key", "k");
+    assert_eq!(told(other).await.0, 422, "also while the first one waits");
+    let _worker = doors.worker().await;
+    let again = doors.post(CHAT, &key, &chat("Hi", None)).header("idempotency-key", "k");
+    assert_eq!(told(again).await.0, 200);
+    assert_eq!(doors.world.sim.calls().len(), 1, "both calls are one job, long after the server's own window");
+}
+
+#[tokio::test]
+async fn a_budget_and_a_guardrail_that_refuse_are_told_at_once() {
+    let doors = Doors::open().await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let record: TeamRecord = serde_json::from_value(json!({
+        "budgets": [{ "on": format!("key:{}", key.id), "window": "day", "cap_usd": "0.000001", "when_spent": "reject" }],
+        "guardrails": { "input": { "secrets": "block" } },
+        "limits": { "requests_per_minute": 100, "tokens_per_minute": 1_000_000 },
+    }))
+    .unwrap();
+    let team = "search".parse().unwrap();
+    doors.world.directory().await.put_team(&team, &record, Expected::Any).await.unwrap();
+    let refused = || async {
+        let answer = doors.post(CHAT, &key, &chat("Hi", None)).send().await.unwrap();
+        (answer.status() == 429).then_some(answer)
+    };
+    let answer = eventually("the budget of the key is known", Duration::from_secs(10), refused).await;
+    assert!(answer.headers().contains_key("retry-after"));
+    assert_eq!(answer.headers()["x-should-retry"], "false", "another try would be refused too");
+    assert_eq!(answer.headers()["x-ratelimit-limit-requests"], "100");
+    assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "insufficient_quota");
+
+    let other = doors.key(|_| {}).await;
+    let secret = "my key is AKIAIOSFODNN7EXAMPLE, and wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY is its secret";
+    let answer = doors.post(CHAT, &other, &chat(secret, None)).send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.headers().contains_key("x-tollgate-guardrails"));
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("prompt_blocked") && !text.contains("AKIA"), "{text}");
 }
 
 #[tokio::test]

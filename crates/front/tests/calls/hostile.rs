@@ -165,7 +165,7 @@ async fn framing_that_two_servers_could_read_in_two_ways_smuggles_nothing() {
         ("a huge chunk", format!("{}ffffffffffffffffff\r\n", attacked.head("transfer-encoding: chunked\r\n"))),
         (
             "a space before the colon",
-            format!("POST /v1/chat/completions HTTP/1.1\r\nhost : x\r\ncontent-length : 0\r\n\r\n"),
+            "POST /v1/chat/completions HTTP/1.1\r\nhost : x\r\ncontent-length : 0\r\n\r\n".to_owned(),
         ),
         ("a folded header", "GET /v1/models HTTP/1.1\r\nhost: x\r\nx-a: b\r\n c: d\r\n\r\n".to_owned()),
         ("a bare carriage return", "GET /v1/models HTTP/1.1\r\nhost: x\r\nx-a: b\rx-c: d\r\n\r\n".to_owned()),
@@ -173,7 +173,7 @@ async fn framing_that_two_servers_could_read_in_two_ways_smuggles_nothing() {
         ("no version", "GET /v1/models\r\n\r\n".to_owned()),
         (
             "an old version with chunks",
-            format!("POST /v1/chat/completions HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+            "POST /v1/chat/completions HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
         ),
         ("another protocol", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         ("TLS", "\u{16}\u{3}\u{1}\u{2}\0\u{1}".to_owned()),

@@ -19,10 +19,7 @@ async fn embeddings_and_responses_are_jobs_of_their_own_endpoints() {
     assert_eq!((status, &response["output"][0]["content"][0]["text"]), (200, &"Say it".into()), "{response}");
     body["stream"] = true.into();
     let streamed = doors.post("/v1/responses", &key, &body).send().await.unwrap().text().await.unwrap();
-    assert!(
-        streamed.starts_with("event: response.created\n") && streamed.contains(r#""delta":"Say it""#),
-        "{streamed}"
-    );
+    assert!(streamed.contains("event: response.created\n") && streamed.contains(r#""delta":"Say it""#), "{streamed}");
     assert!(streamed.contains("event: response.completed\n"), "{streamed}");
 }
 

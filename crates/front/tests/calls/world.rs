@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_front::{Config, Front, Parts};
 use tollgate_http::{Http, Probes, Readiness};
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{KeyRecord, Keys, ServerClock, Switchboard};
+use tollgate_queue::{Calls, KeyRecord, Keys, ServerClock, Switchboard};
 use tollgate_types::api_key::{self, SECRET_CHARS};
 use tollgate_types::{KeyId, UnixMillis};
 
@@ -21,7 +21,43 @@ pub(crate) struct Doors {
     pub(crate) addr: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) http: reqwest::Client,
-    _tasks: JoinSet<()>,
+    process: Process,
+}
+
+/// What a process of the front door consists of.
+struct Process {
+    keys: Keys,
+    addr: SocketAddr,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Process {
+    async fn open(world: &World, config: Config) -> Process {
+        let connection = world.broker("front").await;
+        let context = world.jetstream().await;
+        let clock = ServerClock::new();
+        ask_the_time(&connection.client, &clock).await.unwrap();
+        let keys = Keys::open(&context).await.unwrap();
+        let parts = Parts {
+            switchboard: Switchboard::open(&connection).await.unwrap(),
+            keys: keys.clone(),
+            calls: Calls::open(&context).await.unwrap(),
+            directory: world.directory().await,
+            clock,
+        };
+        let front = Front::new(config);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let probes = Probes { readiness: Readiness::new(), metrics: recorder.handle(), version: "test" };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let http = Http::bind(any, probes, front.router()).await.unwrap();
+        let (addr, stop) = (http.addr(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let stopping = stop.clone();
+        tasks.spawn(async move { front.run(parts, stopping).await });
+        tasks.spawn(async move { http.run(CancellationToken::new()).await.unwrap() });
+        Process { keys, addr, stop, tasks }
+    }
 }
 
 /// A key with its secret.
@@ -66,28 +102,24 @@ impl Doors {
     /// Another front door over the same broker.
     pub(crate) async fn over(world: World, config: Config) -> Doors {
         tollgate_providers::install_crypto();
-        let connection = world.broker("front").await;
-        let context = world.jetstream().await;
-        let clock = ServerClock::new();
-        ask_the_time(&connection.client, &clock).await.unwrap();
-        let keys = Keys::open(&context).await.unwrap();
-        let parts = Parts {
-            switchboard: Switchboard::open(&connection).await.unwrap(),
-            keys: keys.clone(),
-            directory: world.directory().await,
-            clock,
-        };
-        let front = Front::new(config);
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let probes = Probes { readiness: Readiness::new(), metrics: recorder.handle(), version: "test" };
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let http = Http::bind(any, probes, front.router()).await.unwrap();
-        let (addr, stop) = (http.addr(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
-        let stopping = stop.clone();
-        tasks.spawn(async move { front.run(parts, stopping).await });
-        tasks.spawn(async move { http.run(CancellationToken::new()).await.unwrap() });
-        Doors { world, keys, addr, stop, http: reqwest::Client::new(), _tasks: tasks }
+        let opened = Process::open(&world, config).await;
+        Doors {
+            keys: opened.keys.clone(),
+            addr: opened.addr,
+            stop: opened.stop.clone(),
+            process: opened,
+            world,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Ends the process of the front door where it stands, as a crash would, and opens it in another.
+    pub(crate) async fn crash_and_open_again(&mut self) {
+        self.process.tasks.abort_all();
+        while self.process.tasks.join_next().await.is_some() {}
+        let config = Config { models: MODELS.map(str::to_owned).to_vec(), ..Config::default() };
+        self.process = Process::open(&self.world, config).await;
+        (self.addr, self.stop, self.keys) = (self.process.addr, self.process.stop.clone(), self.process.keys.clone());
     }
 
     pub(crate) async fn worker(&self) -> WorkerHandle {

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use tollgate_front::{Front, Parts};
 use tollgate_http::Http;
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Connection, Keys, Switchboard};
+use tollgate_queue::{Calls, Connection, Keys, Switchboard};
 
 use super::{Broker, not_there};
 use crate::config::{Loaded, build};
@@ -47,10 +47,11 @@ impl Broker {
         let switchboard = async || Switchboard::open(&connection).await.map_err(not_there);
         let switchboard = self.until("front", switchboard).await;
         let keys = self.until("front", async || Keys::open(context).await.map_err(not_there)).await;
+        let calls = self.until("front", async || Calls::open(context).await.map_err(not_there)).await;
         let directory = self.until("front", async || connect::directory(context).await.map_err(not_there)).await;
         let clock = self.clock();
         self.until("front", async || ask_the_time(&connection.client, &clock).await.map_err(not_there)).await;
-        let parts = Parts { switchboard, keys, directory, clock };
+        let parts = Parts { switchboard, keys, calls, directory, clock };
         self.supervisor.spawn("front", |stop| async move {
             front.run(parts, stop).await;
             Ok(())
