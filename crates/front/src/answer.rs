@@ -56,7 +56,9 @@ pub(crate) fn read_line(line: &[u8]) -> Said {
 pub(crate) fn response(order: &Order, outcome: Outcome, request_id: &str) -> Response {
     match read(order, &outcome) {
         Said::Refused(refused, facts) => {
-            let mut response = refused.response(shape(order.door), request_id);
+            // Under the same idempotency key every try is this job, and hears the same.
+            let retry = refused.retry.or(order.named.then_some(false));
+            let mut response = Refused { retry, ..refused }.response(shape(order.door), request_id);
             if let Some(facts) = facts {
                 tell(response.headers_mut(), &facts);
             }

@@ -77,10 +77,10 @@ async fn live(
     caller.may_enter(door)?;
     crate::answer::tell_limits(told, &caller, parts);
     let order = read_order(shared, door, (&head.headers, body), &caller).await?;
-    told.insert("x-tollgate-job", HeaderValue::from_str(order.job.as_str()).expect("an id is plain"));
 
     let busy = |_| Refused::later("too many calls are waiting at once; try again");
     let permit = Arc::clone(&shared.calls).try_acquire_owned().map_err(busy)?;
+    told.insert("x-tollgate-job", HeaderValue::from_str(order.job.as_str()).expect("an id is plain"));
     // Before the job is submitted, so that nothing is missed.
     let place = parts.switchboard.place(caller.team(), &order.job);
     let before = if order.named { look_back(&order, &caller, parts).await? } else { Before::Nothing };

@@ -102,6 +102,8 @@ async fn look_at(shared: &Shared, id: &str, headers: &HeaderMap, request_id: &st
         let busy = |_| Refused::later("too many calls are waiting at once; try again");
         let _permit = shared.calls.try_acquire().map_err(busy)?;
         let mut place = parts.switchboard.place(caller.team(), &job);
+        // Another process may have submitted it.
+        place.look_soon();
         tokio::select! {
             outcome = place.outcome() => return Ok(ended(door, &job, &outcome.line, request_id)),
             () = tokio::time::sleep(patience) => {}

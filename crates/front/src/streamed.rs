@@ -210,11 +210,11 @@ struct Telling {
     backlog: Backlog,
     shape: Shape,
     request_id: String,
-    order: Order2,
+    ends: Ends,
 }
 
-/// What of an order a stream needs to its end.
-struct Order2 {
+/// What of an order a stream needs at its end.
+struct Ends {
     digest: String,
     stopped: Refused,
     job: String,
@@ -227,11 +227,7 @@ impl Telling {
             backlog: Backlog::default(),
             shape: shape(order.door),
             request_id: request_id.to_owned(),
-            order: Order2 {
-                digest: order.spec.digest.to_string(),
-                stopped: stopped(order),
-                job: order.job.to_string(),
-            },
+            ends: Ends { digest: order.spec.digest.to_string(), stopped: stopped(order), job: order.job.to_string() },
         }
     }
 
@@ -279,16 +275,16 @@ impl Telling {
             Happened::Torn => return false,
             Happened::Outcome(outcome) => self.ended(&outcome),
             Happened::TimeUp => {
-                let why = format!("the wait is over; the job goes on, ask for it at /v1/jobs/{}", self.order.job);
+                let why = format!("the wait is over; the job goes on, ask for it at /v1/jobs/{}", self.ends.job);
                 self.fail(&Refused::new(StatusCode::GATEWAY_TIMEOUT, "still_running", why));
             }
-            Happened::Stopping => self.fail(&self.order.stopped.clone()),
+            Happened::Stopping => self.fail(&self.ends.stopped.clone()),
         }
         true
     }
 
     fn ended(&mut self, outcome: &Outcome) {
-        let foreign = |of: &String| *of != tollgate_types::headers::ANY_DIGEST && *of != self.order.digest;
+        let foreign = |of: &String| *of != tollgate_types::headers::ANY_DIGEST && *of != self.ends.digest;
         if outcome.digest.as_ref().is_some_and(foreign) {
             return self.fail(&crate::call::reused());
         }

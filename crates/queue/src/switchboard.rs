@@ -54,8 +54,8 @@ pub enum SubmitError {
 const TRIES: u32 = 4;
 /// The first look for a result whose copy has not come, and the longest pause between looks.
 const LOOK_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
-/// The first look where the copy may go to somebody else.
-const LOOK_SOON: Duration = Duration::from_millis(100);
+/// The same where the copy may go to somebody else: all that is known then is what is looked up.
+const LOOK_SOON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Copies that wait for one caller; one is enough, a second may come when a job is delivered twice.
 const COPIES_MAX: usize = 4;
 
@@ -95,6 +95,7 @@ pub struct Place {
     copies: mpsc::Receiver<Bytes>,
     look_at: Instant,
     pause: Duration,
+    pause_max: Duration,
 }
 
 impl Switchboard {
@@ -130,8 +131,9 @@ impl Switchboard {
         let number = rand::random();
         self.waiting(|waiting| waiting.entry(key_of(team, job.as_str())).or_default().push((number, sender)));
         let (team, job) = (team.to_owned(), job.clone());
-        let (look_at, pause) = (Instant::now() + LOOK_AFTER.0, LOOK_AFTER.0);
-        Place { switchboard: self.clone(), team, job, number, copies, look_at, pause }
+        let (pause, pause_max) = LOOK_AFTER;
+        let look_at = Instant::now() + pause;
+        Place { switchboard: self.clone(), team, job, number, copies, look_at, pause, pause_max }
     }
 
     /// How many callers wait.
@@ -208,7 +210,8 @@ impl Switchboard {
 impl Place {
     /// The copy may go to another process: look for the result soon.
     pub fn look_soon(&mut self) {
-        (self.look_at, self.pause) = (Instant::now() + LOOK_SOON, LOOK_SOON);
+        (self.pause, self.pause_max) = LOOK_SOON;
+        self.look_at = Instant::now() + self.pause;
     }
 
     /// The job's result; it waits for as long as there is none. Cancel safe.
@@ -221,7 +224,7 @@ impl Place {
             }
             // Before the look, so that a wait that is dropped in the middle of it does not look again at once. Jittered,
             // so that callers who came together do not look together for ever.
-            self.pause = (self.pause * 2).min(LOOK_AFTER.1);
+            self.pause = (self.pause * 2).min(self.pause_max);
             self.look_at = Instant::now() + self.pause.mul_f64(rand::random_range(0.75..1.25));
             // A lookup that is refused now may succeed in the next round.
             if let Ok(Some(found)) = self.switchboard.result(&self.team, &self.job).await {

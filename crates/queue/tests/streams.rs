@@ -8,7 +8,7 @@ use tollgate_queue::streams::{self, Change, InitError, Limits, Step};
 use tollgate_types::subjects;
 
 /// Eight streams and three buckets.
-const ALL: usize = 11;
+const ALL: usize = 13;
 
 async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
     let locations = Locations::from_env().expect("a cache directory");
