@@ -64,6 +64,7 @@ fn main() -> anyhow::Result<()> {
             }
         });
     }
+    tollgate_providers::install_crypto();
     let options = Options::parse_from(args);
     if !options.bench {
         say("nothing measured; run it with `cargo bench -p benches --bench front`");
