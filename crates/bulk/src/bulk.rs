@@ -167,10 +167,9 @@ impl Bulk {
         &self.producer
     }
 
-    /// The most bytes of a job line that the server takes: headers need the rest.
+    /// The most bytes of a job line: what does not fit a message is put beside it, and one line is held in memory.
     pub fn line_bytes_max(&self) -> usize {
-        const HEADERS: usize = 512;
-        self.producer.client().max_payload().saturating_sub(HEADERS)
+        crate::source::REQUEST_BYTES_MAX
     }
 
     /// Makes a batch, or finds the one that was made of the same before. Nothing is submitted yet.

@@ -1,11 +1,13 @@
 //! Health and metrics over HTTP.
 //!
 //! [`Http`] answers `/livez`, `/readyz`, `/metrics` and `/version`, and knows nothing else: whoever runs it says through
-//! [`Readiness`] what is amiss, by name, and brings the pages that are served beside them. Start with [`server`].
+//! [`Readiness`] what is amiss, by name, and brings the pages that are served beside them. Start with [`server`]; [`connection`] says
+//! what a peer may do with one.
 //!
 //! Deliberately absent: jobs, NATS, ClickHouse, and any authentication of probes. Listen on an address that only those
 //! reach who may know.
 
+mod connection;
 mod readiness;
 mod server;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,9 +13,17 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::Readiness;
+use crate::connection::Patience;
+use crate::{Readiness, connection};
+
+/// More connections than a process has calls; each costs a few kibibytes while it rests.
+const CONNECTIONS_MAX: usize = 8192;
+/// The pause before connections are accepted again after that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the routes show.
 #[derive(Clone)]
@@ -38,17 +47,13 @@ pub enum HttpError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The server ended by itself.
-    #[error("the http server failed")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A server that has its port and is not running yet.
 pub struct Http {
     listener: TcpListener,
     addr: SocketAddr,
-    probes: Probes,
-    pages: Router,
+    routes: Router,
 }
 
 impl Http {
@@ -58,10 +63,18 @@ impl Http {
     /// # Errors
     /// [`HttpError::Listen`].
     pub async fn bind(listen: SocketAddr, probes: Probes, pages: Router) -> Result<Self, HttpError> {
+        Http::pages(listen, router(probes).merge(pages)).await
+    }
+
+    /// As [`Http::bind`], without any probes.
+    ///
+    /// # Errors
+    /// [`HttpError::Listen`].
+    pub async fn pages(listen: SocketAddr, routes: Router) -> Result<Self, HttpError> {
         let failed = |source| HttpError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Http { listener, addr, probes, pages })
+        Ok(Http { listener, addr, routes })
     }
 
     /// Where it listens, with the port that was taken.
@@ -75,12 +88,45 @@ impl Http {
     /// Cancel safety: dropping the future closes the port and every connection.
     ///
     /// # Errors
-    /// [`HttpError::Serve`].
+    /// None as of now: what fails is one connection's, or passes.
     pub async fn run(self, stop: CancellationToken) -> Result<(), HttpError> {
-        let served = axum::serve(self.listener, router(self.probes).merge(self.pages))
-            .with_graceful_shutdown(stop.cancelled_owned());
-        served.await.map_err(HttpError::Serve)
+        let Http { listener, routes, .. } = self;
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    // Without room it is closed at once, which its peer sees.
+                    let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+                    let (routes, stop) = (routes.clone(), stop.clone());
+                    connections.spawn(async move {
+                        let _place = place;
+                        connection::serve(socket, routes, Patience::default(), stop).await;
+                    });
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                // Out of file descriptors, mostly: a connection that ends gives one back.
+                Err(error) => {
+                    tracing::error!(%error, "connections are not accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+        Ok(())
     }
+}
+
+/// Whether an accept failed for a reason of its peer's.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::ConnectionRefused | Kind::ConnectionAborted | Kind::ConnectionReset)
 }
 
 fn router(probes: Probes) -> Router {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tollgate_types::{Budget, CacheRules, Gate, LaneKey, Scope, subjects};
 
 use crate::bucket::{Bucket, BucketError, Seen, Version};
-pub use access::Access;
+pub use access::{Access, is_allowed};
 use records::{About, about, decode, pauses_of};
 pub use records::{
     Checks, ClassWeights, Organisation, Pause, Paused, RESULTS_KEEP_SECS_MAX, RESULTS_KEEP_SECS_MIN, Record,

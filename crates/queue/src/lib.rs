@@ -8,6 +8,9 @@
 //!
 //! [`batches`] are the records of whole files of jobs. [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
+//! [`keys`] are those of the front door, the [`switchboard`] is how it submits jobs and hears of their results, and
+//! [`calls`] are those that came under an idempotency key.
+//!
 //! Deliberately absent: which lane goes next, what a job does, what a record of money means. Those are `policy` and
 //! `worker`.
 
@@ -16,6 +19,7 @@ mod api;
 pub mod batches;
 pub mod blobs;
 pub mod bucket;
+pub mod calls;
 pub mod clock;
 pub mod commit_log;
 pub mod connect;
@@ -27,6 +31,7 @@ mod direct;
 pub mod directory;
 pub mod flights;
 pub mod in_flight;
+pub mod keys;
 pub mod lanes;
 pub mod ledger;
 pub mod lookup;
@@ -41,6 +46,7 @@ pub mod scan;
 pub mod service;
 pub mod state;
 pub mod streams;
+pub mod switchboard;
 pub mod texts;
 pub mod tombs;
 pub mod wait;
@@ -49,6 +55,7 @@ pub use answers::Answers;
 pub use api::ApiError;
 pub use batches::Batches;
 pub use blobs::Blobs;
+pub use calls::Calls;
 pub use clock::ServerClock;
 pub use connect::{Connection, NatsConfig};
 pub use crash::CrashPlan;
@@ -56,10 +63,12 @@ pub use delivery::{Delivery, Leases, Settlement};
 pub use directory::{Directory, TeamRecord};
 pub use flights::Flights;
 pub use in_flight::InFlight;
+pub use keys::{KeyRecord, Keys};
 pub use lanes::{Backlog, LaneConfig, Lanes};
 pub use ledger::Records;
 pub use pull::{Arrival, Pull, PullEvent, Puller};
 pub use queue_key::{Origin, QueueKey};
 pub use results::{Commit, Existing, Results};
 pub use scan::Scan;
+pub use switchboard::Switchboard;
 pub use wait::{Kept, Parked, Until, Wait};

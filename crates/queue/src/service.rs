@@ -225,6 +225,33 @@ pub async fn cancel(
     Ok(all)
 }
 
+/// Asks the workers where a job is, in the place of its team; `None` for one that nobody knows. Cancel safe.
+///
+/// # Errors
+/// As [`cancel`].
+pub async fn status(connection: &Connection, team: &str, job: &JobId) -> Result<Option<serde_json::Value>, ApiError> {
+    let subject = format!("tollgate.api.{team}.{}", Ask::Status.as_str());
+    let payload = serde_json::json!({ "job": job }).to_string();
+    let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
+    let answer = connection.client.send_request(subject.clone(), request).await;
+    let answer = answer.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => ApiError::Absent { subject },
+        _ => ApiError::Unknown,
+    })?;
+    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
+    match header("Nats-Service-Error-Code").as_deref() {
+        None => {
+            let told = serde_json::from_slice(&answer.payload);
+            told.map(Some).map_err(|error| ApiError::Unreadable(error.to_string()))
+        }
+        Some("404") => Ok(None),
+        Some(code) => {
+            let code = code.parse().unwrap_or_default();
+            Err(ApiError::Refused { code, description: header("Nats-Service-Error").unwrap_or_default() })
+        }
+    }
+}
+
 /// The service.
 pub struct Api {
     beside: Connection,

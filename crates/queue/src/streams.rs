@@ -410,7 +410,7 @@ async fn compare_all(context: &Context, limits: &Limits) -> Result<Vec<(Planned,
         let step = current(context, &name, &name).await?.map_or(Step::Create, |current| step(&current, &wanted));
         planned.push((Planned { name, step }, Wanted::Stream(Box::new(wanted))));
     }
-    for wanted in wanted_buckets(limits.replicas) {
+    for wanted in wanted_buckets(limits) {
         let name = wanted.bucket.clone();
         // A bucket is created or left as it is: its limits are ours alone.
         let step = current(context, &format!("KV_{name}"), &name).await?.map_or(Step::Create, |_| Step::Keep);
@@ -553,14 +553,14 @@ fn difference(current: &Config, wanted: &Config) -> (Vec<String>, Vec<String>) {
     (raised, lowered)
 }
 
-fn wanted_buckets(replicas: usize) -> [kv::Config; 3] {
+fn wanted_buckets(limits: &Limits) -> [kv::Config; 5] {
     const MIB: i64 = 1 << 20;
     let bucket = |name: &str, history, max_bytes, max_value_size| kv::Config {
         bucket: name.to_owned(),
         history,
         max_bytes,
         max_value_size,
-        num_replicas: replicas,
+        num_replicas: limits.replicas,
         storage: StorageType::File,
         ..kv::Config::default()
     };
@@ -569,6 +569,9 @@ fn wanted_buckets(replicas: usize) -> [kv::Config; 3] {
         bucket(subjects::STATE_BUCKET, 1, 256 * MIB, 1 << 20),
         // The last versions of an account tell what went on; a record of 2,000 leases is far below the value's limit.
         bucket(subjects::LEDGER_BUCKET, 16, 1024 * MIB, 256 << 10),
+        bucket(subjects::KEYS_BUCKET, 4, 64 * MIB, 64 << 10),
+        // A note is of use for as long as its result.
+        kv::Config { max_age: limits.results_age_max, ..bucket(subjects::CALLS_BUCKET, 1, 512 * MIB, 1 << 10) },
     ]
 }
 

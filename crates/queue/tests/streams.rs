@@ -7,8 +7,8 @@ use tollgate_queue::connect::{Connection, NatsConfig};
 use tollgate_queue::streams::{self, Change, InitError, Limits, Step};
 use tollgate_types::subjects;
 
-/// Ten streams and three buckets.
-const ALL: usize = 13;
+/// Ten streams and five buckets.
+const ALL: usize = 15;
 
 async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
     let locations = Locations::from_env().expect("a cache directory");

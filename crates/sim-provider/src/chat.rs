@@ -20,6 +20,7 @@ use crate::body::Source;
 use crate::calls::Received;
 use crate::ending::{Ending, JSON};
 use crate::faults::Fault;
+use crate::further;
 use crate::model::{Answer, Question};
 use crate::refusal::Refusal;
 use crate::request::ChatRequest;
@@ -41,11 +42,50 @@ pub(crate) async fn completions(
     let ending = arrival.written_down(&body, course.as_ref().ok());
     shared.log.keep_pace().await;
     match course {
+        Ok(Course { chat, fault: Fault::Ok, .. }) if chat.tool.is_some() => {
+            further::tool_call(&chat, chat.tool.as_deref().unwrap_or_default(), ending)
+        }
         Ok(Course { chat, answer, fault, .. }) => {
             let key = bearer(&parts.headers).map(str::to_owned);
             Exchange { shared, connection, chat, answer, fault, key, ending }.play().await
         }
         Err(refusal) => ending.refuse(&refusal),
+    }
+}
+
+/// `POST /v1/embeddings`.
+pub(crate) async fn embeddings(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Response {
+    other(shared, connection, request, further::embeddings).await
+}
+
+/// `POST /v1/responses`.
+pub(crate) async fn responses(
+    State(shared): State<Arc<Shared>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Response {
+    other(shared, connection, request, further::responses).await
+}
+
+async fn other(
+    shared: Arc<Shared>,
+    connection: Connection,
+    request: Request,
+    answer: fn(&[u8], Ending) -> Response,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let arrival = Arrival::of(&parts, &shared, &connection);
+    let body = read(&parts.headers, body, shared.config.body_bytes_max).await;
+    let ending = arrival.written_down(&body, None);
+    shared.log.keep_pace().await;
+    match (authorize(&shared, &parts.headers), &body.whole) {
+        (Err(refusal), _) => ending.refuse(&refusal),
+        (Ok(()), Ok(whole)) => answer(whole, ending),
+        (Ok(()), Err(_)) => ending.refuse(&Refusal::invalid(None, None, "The body did not arrive whole.")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A simulated LLM provider: a real HTTP server with a seeded model and scripted faults.
 //!
 //! It speaks OpenAI chat completions (`POST /v1/chat/completions`, plain and streamed, `GET /v1/models`,
-//! `GET /healthz`) over real sockets, so that everything above it runs as it would against a paid API.
+//! `GET /healthz`), and a little of embeddings and responses, over real sockets, so that everything above it runs as it
+//! would against a paid API.
 //!
 //! Three things make it more than a stub:
 //!
@@ -12,7 +13,7 @@
 //! - **The truth.** Every request under `/v1` is logged when it has arrived and again when it is over, with what a real
 //!   provider would have billed ([`Call`]): in memory, as JSON lines in a file, and over `GET /__sim/calls`.
 //!
-//! Deliberately absent: TLS, HTTP/2, other providers' formats, tool calls, structured output, more than one choice,
+//! Deliberately absent: TLS, HTTP/2, other providers' formats, tool calls that the model chooses by itself, structured output, more than one choice,
 //! and a real tokenizer (see [`Usage`] for what a token is here). The control routes under `/__sim` need no key: bind
 //! the server to a loopback address.
 //!
@@ -31,6 +32,7 @@ mod control;
 mod directive;
 mod ending;
 mod faults;
+mod further;
 mod jsonl;
 mod model;
 mod refusal;

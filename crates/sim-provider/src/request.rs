@@ -26,6 +26,7 @@ struct Body {
     n: Option<u32>,
     metadata: Option<BTreeMap<String, String>>,
     tools: Option<Box<RawValue>>,
+    tool_choice: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +43,8 @@ pub(crate) struct ChatRequest {
     pub(crate) prompt_tokens: u64,
     /// `None` leaves it to the fault plan.
     pub(crate) directive: Option<Directive>,
+    /// The tool that must be called, if the request leaves no choice.
+    pub(crate) tool: Option<String>,
     /// What the answer repeats, if the directive says so.
     pub(crate) echo: Option<String>,
     /// The hash of model and messages, from which the answer is drawn.
@@ -77,7 +80,9 @@ impl ChatRequest {
         let mut counted_as = StableHash::new(content);
         counted_as.text(text.map_or("", String::as_str));
         let directive = text.map(|text| directive(text, stream)).transpose()?;
+        let tools = body.tools.as_ref().map_or("", |tools| tools.get());
         Ok(Self {
+            tool: body.tool_choice.as_ref().and_then(|choice| forced(choice, tools)),
             echo: directive.as_ref().is_some_and(|directive| directive.echo).then(|| last_of_user(&body.messages)),
             directive,
             stream,
@@ -89,6 +94,14 @@ impl ChatRequest {
             model: body.model,
         })
     }
+}
+
+/// The function that must be called: the one that is named, or the first where any will do.
+fn forced(choice: &Value, tools: &str) -> Option<String> {
+    let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
+    let named = choice["function"]["name"].as_str();
+    let any = || tools.first()?["function"]["name"].as_str().filter(|_| choice == "required");
+    named.or_else(any).map(str::to_owned)
 }
 
 /// The text of the user's last message; the first part of one in parts.

@@ -214,6 +214,8 @@ async fn open(config: Config) -> Result<(TcpListener, SocketAddr, Arc<Shared>), 
 fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions).fallback(chat::unknown))
+        .route("/v1/embeddings", post(chat::embeddings).fallback(chat::unknown))
+        .route("/v1/responses", post(chat::responses).fallback(chat::unknown))
         .route("/v1/models", get(chat::models).fallback(chat::unknown))
         .route("/v1/moderations", post(checker::moderations).fallback(chat::unknown))
         .route("/check", post(checker::check).fallback(chat::unknown))

@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     Cx, batch, budget, cache, completions, config, dead, demo, dev, doctor, embedded_clickhouse, forget, guardrails,
-    init, job, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage, webhook,
+    init, job, key, ledger, man, models, queue, reconcile, serve, sim_provider, submit, team, top, usage, webhook,
 };
 use crate::config::Overrides;
 use crate::env::Env;
@@ -65,6 +65,8 @@ pub enum Command {
     Forget(forget::Args),
     /// Register, show, change and remove teams
     Team(team::Args),
+    /// Make, list, revoke and rotate the API keys of the front door
+    Key(key::Args),
     /// List the models that are served, with their deployments, contexts and prices
     Models(models::Args),
     /// List the guardrail rules, and try them on a text
@@ -135,6 +137,7 @@ async fn dispatch(command: Command, cx: Cx) -> Outcome {
         Command::Dead(args) => dead::run(&args, &cx).await,
         Command::Forget(args) => forget::run(&args, &cx).await,
         Command::Team(args) => team::run(&args, &cx).await,
+        Command::Key(args) => key::run(&args, &cx).await,
         Command::Models(args) => models::run(&args, &cx).await,
         Command::Guardrails(args) => guardrails::run(&args, &cx).await,
         Command::Queue(args) => queue::run(&args, &cx).await,

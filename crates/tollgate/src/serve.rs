@@ -1,5 +1,6 @@
 //! The broker, wired together: what runs in one process, and in which order it starts and stops.
 
+mod front;
 mod observers;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use async_nats::jetstream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tollgate_dashboard::Dashboard;
+use tollgate_front::Front;
 use tollgate_http::{Http, Probes, Readiness};
 use tollgate_operate::live::Operator;
 use tollgate_providers::{Caller, Checker};
@@ -141,6 +143,8 @@ struct Plan {
     settler: bool,
     /// The screens, if this process serves them.
     dashboard: Option<Dashboard>,
+    /// The front door, if this process serves it.
+    front: Option<Front>,
     crash: CrashPlan,
     /// By how many milliseconds the local wall clock is made to be wrong; 0 outside of tests.
     clock_wrong_by: i64,
@@ -180,6 +184,7 @@ impl Plan {
             sink: sink.transpose()?,
             settler: roles.contains(&Role::Settler),
             dashboard: None,
+            front: None,
         })
     }
 }
@@ -220,7 +225,13 @@ impl Broker {
                 let store = connect::clickhouse(&loaded.config).ok();
                 Dashboard::new(build::dashboard(&loaded.config), store, listen)
             });
-            let pages = dashboard.as_ref().map(Dashboard::router).unwrap_or_default();
+            let mut pages = dashboard.as_ref().map(Dashboard::router).unwrap_or_default();
+            if let Some(front) = self.front_door(loaded) {
+                match loaded.config.front.listen {
+                    None => pages = pages.merge(front.router()),
+                    Some(own) => self.serve_apart(own, &front).await?,
+                }
+            }
             let http = Http::bind(listen, probes, pages).await.map_err(taken)?;
             tracing::info!(addr = %http.addr(), dashboard = dashboard.is_some(), "answering probes");
             self.plan.dashboard = dashboard;
@@ -283,6 +294,8 @@ impl Broker {
         if let Some(worker) = worker {
             self.supervisor.spawn("worker", |stop| async move { worker.run(stop).await.context("the worker") });
         }
+        // Last: a bucket that an older `init` did not make keeps callers out, and no job waiting.
+        self.open_front(&connection, &context).await?;
         let (readiness, health) = (self.readiness.clone(), connection.health());
         self.supervisor.spawn("readiness", |stop| async move {
             tokio::select! {
@@ -433,6 +446,9 @@ impl Broker {
         // Before the sink, which then finds the last results in the log.
         self.supervisor.stop("worker", config.worker.drain.0 + HAND_BACK).await;
         self.supervisor.stop("keys", HTTP_GRACE).await;
+        // After the worker, whose last results its callers still get.
+        self.supervisor.stop("front", HTTP_GRACE).await;
+        self.supervisor.stop("front http", HTTP_GRACE).await;
         self.supervisor.stop("sweeper", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
         self.supervisor.stop("batches", HTTP_GRACE).await;

@@ -7,6 +7,7 @@
 //! Deliberately absent: any I/O, clock, randomness, and any decision. Those live in the layers above.
 
 pub mod alert;
+pub mod api_key;
 pub mod batch;
 pub mod budget;
 pub mod caching;
@@ -33,6 +34,7 @@ pub mod tokens;
 pub mod tombstone;
 
 pub use alert::{Alert, AlertKind, AlertState, Severity};
+pub use api_key::{Door, KeyId};
 pub use batch::{BatchId, BatchSpec};
 pub use budget::{Budget, Limits, Raise, Target, Usd, WhenSpent};
 pub use caching::{CacheMode, CacheRules, SharedBy};

@@ -30,6 +30,10 @@ pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 pub const CONFIG_BUCKET: &str = "TOLLGATE_CONFIG";
 /// The bucket of the broker's own small state: the sink's manifest, suspects.
 pub const STATE_BUCKET: &str = "TOLLGATE_STATE";
+/// The bucket of the front door's API keys, as digests.
+pub const KEYS_BUCKET: &str = "TOLLGATE_KEYS";
+/// The bucket of the calls that came to the front door under an idempotency key.
+pub const CALLS_BUCKET: &str = "TOLLGATE_CALLS";
 
 /// What the jobs stream listens to: exactly one class and one team token.
 pub const JOBS: &str = "tollgate.jobs.*.*";
@@ -181,6 +185,16 @@ pub fn parse_bulk(subject: &str) -> Option<(Team, BatchId, &str)> {
     let tokens: Vec<&str> = subject.strip_prefix("tollgate.bulk.")?.split('.').collect();
     let [team, batch, record] = tokens[..] else { return None };
     Some((team.parse().ok()?, batch.parse().ok()?, record))
+}
+
+/// Where the front door has results copied to that callers wait for: `instance` is one process, in letters and digits.
+pub fn front_reply(team: &str, instance: &str, job: &JobId) -> String {
+    format!("reply.{team}.front.{instance}.{job}")
+}
+
+/// What one process of the front door listens to for those copies.
+pub fn front_replies(instance: &str) -> String {
+    format!("reply.*.front.{instance}.*")
 }
 
 /// The subject of spend of one run of a job that is not in its result.

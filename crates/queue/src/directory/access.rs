@@ -25,11 +25,7 @@ impl Access {
 
     /// Whether the team may ask for a model, or be served by it.
     pub fn model(&self, name: &str) -> bool {
-        let names = |allowed: &String| match allowed.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => allowed == name,
-        };
-        self.models.is_empty() || self.models.iter().any(names)
+        is_allowed(&self.models, name)
     }
 
     /// Whether the team may be served by a provider.
@@ -54,6 +50,15 @@ impl Access {
         }
         Ok(())
     }
+}
+
+/// Whether a list of models allows one; an empty list allows all, and `*` ends the beginning of a name.
+pub fn is_allowed(models: &[String], name: &str) -> bool {
+    let names = |allowed: &String| match allowed.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => allowed == name,
+    };
+    models.is_empty() || models.iter().any(names)
 }
 
 const NAME_BYTES_MAX: usize = 128;

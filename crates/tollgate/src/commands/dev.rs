@@ -148,7 +148,7 @@ fn welcome(endpoints: &Endpoints) -> String {
     ));
     lines.push(format!("  Provider      {}   simulated; {}/__sim/calls", sim.base_url, sim.url));
     for broker in &endpoints.brokers {
-        lines.push(format!("  Broker        {}   {}: /dashboard /readyz /metrics", broker.url, broker.name));
+        lines.push(format!("  Broker        {}   {}: /v1 /dashboard /readyz /metrics", broker.url, broker.name));
     }
     lines.push(format!("  Configuration {}", endpoints.config.display()));
     if let Some((name, team)) = nats.teams.iter().next() {
@@ -161,6 +161,8 @@ fn welcome(endpoints: &Endpoints) -> String {
 fn examples(endpoints: &Endpoints, team: &str, password: &str) -> Vec<String> {
     let Endpoints { nats, clickhouse, .. } = endpoints;
     let body = r#"{"body":{"model":"fast","messages":[{"role":"user","content":"Say hello."}]}}"#;
+    let chat = r#"{"model":"fast","messages":[{"role":"user","content":"Say hello."}]}"#;
+    let front = endpoints.brokers.first().map(|broker| broker.url.as_str()).unwrap_or_default();
     let ask = format!("SELECT team, model, status, count() FROM {}.usage_events GROUP BY ALL", clickhouse.database);
     vec![
         String::new(),
@@ -175,7 +177,10 @@ fn examples(endpoints: &Endpoints, team: &str, password: &str) -> Vec<String> {
         format!("  nats --context tollgate-{team} sub 'tollgate.results.{team}.>'"),
         "With this program, as the operator:".to_owned(),
         format!("  tollgate doctor --config {}", endpoints.config.display()),
-        "With any client, as a team:".to_owned(),
+        "With OpenAI's or Anthropic's client, or curl, as a team:".to_owned(),
+        format!("  KEY=$(tollgate key create --team {team} --name me --config {})", endpoints.config.display()),
+        format!("  curl {front}/v1/chat/completions -H \"Authorization: Bearer $KEY\" --json '{chat}'"),
+        "With any NATS client, as a team:".to_owned(),
         format!("  export NATS_URL={} NATS_USER={team} NATS_PASSWORD={password}", nats.url),
         "What was spent:".to_owned(),
         format!("  curl -u {}:{} {}/ --data '{ask}'", clickhouse.user, clickhouse.password, clickhouse.url),

@@ -15,6 +15,7 @@ pub mod forget;
 pub mod guardrails;
 pub mod init;
 pub mod job;
+pub mod key;
 pub mod ledger;
 pub mod man;
 pub mod models;

@@ -99,6 +99,23 @@ pub fn dashboard(config: &Config) -> tollgate_dashboard::Config {
     }
 }
 
+/// How calls are taken at the front door.
+pub fn front(config: &Config) -> tollgate_front::Config {
+    let front = &config.front;
+    let size = |size: super::values::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let routes = served(config, &Rings::default());
+    tollgate_front::Config {
+        class: front.class,
+        wait: front.wait.0,
+        heartbeat: front.heartbeat.0,
+        body_bytes_max: size(config.worker.payload_bytes_max),
+        calls_max: front.calls_max,
+        bodies_bytes_max: size(front.bodies_bytes_max),
+        models: routes.names().map(str::to_owned).collect(),
+        ..tollgate_front::Config::default()
+    }
+}
+
 /// How jobs are run, by a worker of that name.
 pub fn worker(config: &Config, name: &str) -> tollgate_worker::Config {
     let worker = &config.worker;

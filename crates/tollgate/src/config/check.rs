@@ -13,6 +13,7 @@ use super::values::{Period, Size};
 use super::{Origin, Origins, Problem};
 
 mod dashboard;
+mod front;
 mod guardrails;
 mod keys;
 mod models;
@@ -43,6 +44,7 @@ pub fn check(config: &Config, origins: &Origins) -> Found {
     checker.alerts();
     checker.traces();
     checker.dashboard();
+    checker.front();
     checker.telemetry();
     checker.providers();
     checker.models();

@@ -15,6 +15,7 @@ mod alerts;
 mod cache;
 mod checkers;
 mod dashboard;
+mod front;
 mod teams;
 mod telemetry;
 mod upstream;
@@ -24,6 +25,7 @@ pub use alerts::Alerts;
 pub use cache::{Cache, TeamCache};
 pub use checkers::{Checker, Kind as CheckerKind};
 pub use dashboard::{Dashboard, DashboardRole, DashboardUser};
+pub use front::Front;
 pub use teams::{Budget, Organisation, Team};
 pub use telemetry::{LogFormat, Telemetry, Traces};
 pub use upstream::{Credential, Deployment, Key, LongPrompts, Model, Price, Provider};
@@ -55,6 +57,8 @@ pub struct Config {
     pub http: Http,
     /// The screens, which are served where the probes are.
     pub dashboard: Dashboard,
+    /// The front door.
+    pub front: Front,
     /// Logs.
     pub telemetry: Telemetry,
     /// The providers, by the operator's names.

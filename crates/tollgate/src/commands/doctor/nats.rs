@@ -105,6 +105,8 @@ async fn permissions(connection: &Connection) -> Vec<Finding> {
         ("read the accounts", format!("$JS.API.STREAM.INFO.KV_{}", subjects::LEDGER_BUCKET)),
         ("read the configuration", format!("$JS.API.STREAM.INFO.KV_{}", subjects::CONFIG_BUCKET)),
         ("read our state", format!("$JS.API.STREAM.INFO.KV_{}", subjects::STATE_BUCKET)),
+        ("read the API keys", format!("$JS.API.STREAM.INFO.KV_{}", subjects::KEYS_BUCKET)),
+        ("read the front door's calls", format!("$JS.API.STREAM.INFO.KV_{}", subjects::CALLS_BUCKET)),
     ] {
         let asked = request(connection, subject, HeaderMap::new()).await;
         findings.push(judge::permission(

@@ -1,0 +1,231 @@
+"""The official SDKs against the front door of a running `tollgate dev`, unmodified: only the address and the key are ours.
+
+Environment: FRONT (the front door's address), KEY (an API key), NARROW (one that opens chat with the model "fast" alone).
+"""
+
+import os
+import sys
+import time
+import traceback
+import uuid
+
+import anthropic
+import openai
+
+FRONT, KEY, NARROW = os.environ["FRONT"], os.environ["KEY"], os.environ["NARROW"]
+
+client = openai.OpenAI(base_url=f"{FRONT}/v1", api_key=KEY)
+claude = anthropic.Anthropic(base_url=FRONT, api_key=KEY)
+
+HI = [{"role": "user", "content": "Say hello to the front door."}]
+ECHO = {"metadata": {"sim": "echo"}}
+TOOL = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+def raises(kind, call):
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def openai_models():
+    names = [model.id for model in client.models.list()]
+    assert "fast" in names, names
+    assert client.models.retrieve("fast").id == "fast"
+
+
+def openai_chat():
+    answer = client.chat.completions.with_raw_response.create(model="fast", messages=HI, **ECHO)
+    assert answer.headers["x-tollgate-status"] == "succeeded"
+    completion = answer.parse()
+    assert completion.choices[0].message.content == HI[0]["content"]
+    assert completion.choices[0].finish_reason == "stop" and completion.usage.total_tokens > 0
+    assert completion._request_id.startswith("req_")
+
+
+def openai_chat_streamed():
+    stream = client.chat.completions.create(
+        model="fast", messages=HI, stream=True, stream_options={"include_usage": True}, **ECHO
+    )
+    text, usage = "", None
+    for chunk in stream:
+        if chunk.choices:
+            text += chunk.choices[0].delta.content or ""
+        usage = chunk.usage or usage
+    assert text == HI[0]["content"], text
+    assert usage.total_tokens > 0
+
+
+def openai_chat_streamed_by_the_helper():
+    with client.chat.completions.stream(model="fast", messages=HI, **ECHO) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == HI[0]["content"]
+
+
+def openai_tools():
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": TOOL}}]
+    asked = dict(model="fast", messages=HI, tools=tools, tool_choice="required")
+    message = client.chat.completions.create(**asked).choices[0].message
+    assert message.tool_calls[0].function.name == "weather"
+    assert message.tool_calls[0].function.arguments == '{"city":"Paris"}'
+    with client.chat.completions.stream(**asked) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.tool_calls[0].function.arguments == '{"city":"Paris"}'
+    told = HI + [message.model_dump(exclude_none=True)]
+    told.append({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"})
+    assert client.chat.completions.create(model="fast", messages=told).choices[0].message.content
+
+
+def openai_embeddings():
+    made = client.embeddings.create(model="text-embedding-3-small", input=["one", "two"])
+    assert len(made.data) == 2 and len(made.data[0].embedding) == 8
+    plain = client.embeddings.create(model="text-embedding-3-small", input="one", encoding_format="float")
+    assert all(abs(a - b) < 1e-6 for a, b in zip(made.data[0].embedding, plain.data[0].embedding))
+
+
+def openai_responses():
+    answer = client.responses.create(model="fast", input="Say hello")
+    assert answer.output_text == "Say hello" and answer.status == "completed"
+    text, kinds = "", []
+    for event in client.responses.create(model="fast", input="Say hello", stream=True):
+        kinds.append(event.type)
+        if event.type == "response.output_text.delta":
+            text += event.delta
+    assert text == "Say hello" and kinds[0] == "response.created" and kinds[-1] == "response.completed", kinds
+
+
+def openai_errors():
+    once = client.with_options(max_retries=0)
+    bad = once.with_options(api_key="tgk_nobody")
+    assert raises(openai.AuthenticationError, bad.models.list).code == "invalid_api_key"
+    missing = raises(openai.NotFoundError, lambda: once.chat.completions.create(model="nobody", messages=HI))
+    assert missing.code == "model_not_found" and missing.request_id.startswith("req_")
+    wrong = raises(openai.BadRequestError, lambda: once.chat.completions.create(model="fast", messages=[]))
+    assert wrong.param == "messages", wrong
+    narrow = once.with_options(api_key=NARROW)
+    assert narrow.chat.completions.create(model="fast", messages=HI, max_tokens=3)
+    raises(openai.PermissionDeniedError, lambda: narrow.chat.completions.create(model="smart", messages=HI))
+    raises(openai.PermissionDeniedError, lambda: narrow.embeddings.create(model="fast", input="x"))
+    failing = dict(model="fast", messages=HI, metadata={"sim": "status=400"})
+    raises(openai.BadRequestError, lambda: once.chat.completions.create(**failing))
+    raises(openai.BadRequestError, lambda: list(once.chat.completions.create(stream=True, **failing)))
+
+
+def openai_idempotency_and_retries():
+    name = str(uuid.uuid4())
+    again = dict(extra_headers={"Idempotency-Key": name}, model="fast", messages=HI)
+    first = client.chat.completions.with_raw_response.create(**again)
+    second = client.chat.completions.with_raw_response.create(**again)
+    assert first.headers["x-tollgate-job"] == second.headers["x-tollgate-job"]
+    assert second.headers["x-tollgate-replayed"] == "true" and first.parse() == second.parse()
+    other = dict(again, messages=[{"role": "user", "content": "Something else"}])
+    reused = raises(openai.UnprocessableEntityError, lambda: client.chat.completions.create(**other))
+    assert reused.code == "idempotency_key_reused"
+    # The client gives up, calls again by itself, and both tries are one job.
+    slow = dict(model="fast", messages=HI, metadata={"sim": "echo;delay=3s"})
+    slow["extra_headers"] = {"Idempotency-Key": str(uuid.uuid4())}
+    patient = client.with_options(timeout=2, max_retries=4)
+    assert patient.chat.completions.create(**slow).choices[0].message.content == HI[0]["content"]
+
+
+def openai_timeouts():
+    slow = dict(model="fast", messages=HI, metadata={"sim": "echo;delay=4s"})
+    hasty = client.with_options(timeout=1, max_retries=0)
+    raises(openai.APITimeoutError, lambda: hasty.chat.completions.create(**slow))
+    waited = client.chat.completions.with_raw_response.create(**slow, extra_headers={"x-tollgate-wait": "1"})
+    assert waited.http_response.status_code == 202
+    url = waited.http_response.json()["url"]
+    deadline = time.monotonic() + 60
+    while True:
+        job = client.get(url.removeprefix("/v1"), cast_to=object, options={"headers": {"Prefer": "wait=10"}})
+        if job["status"] == "succeeded":
+            break
+        assert time.monotonic() < deadline, job
+    assert job["response"]["body"]["choices"][0]["message"]["content"] == HI[0]["content"]
+
+
+def openai_options():
+    answer = client.chat.completions.with_raw_response.create(
+        model="fast",
+        messages=HI,
+        extra_headers={"x-tollgate-class": "batch"},
+        extra_body={"tollgate": {"project": "ranking", "labels": {"feature": "sdk"}}},
+    )
+    assert answer.headers["x-tollgate-class"] == "batch"
+
+
+def anthropic_models():
+    assert "fast" in [model.id for model in claude.models.list()]
+
+
+def anthropic_message():
+    message = claude.messages.create(model="fast", max_tokens=40, messages=HI, system="Be brief.")
+    assert message.type == "message" and message.content[0].type == "text" and message.content[0].text
+    assert message.usage.output_tokens > 0 and message.stop_reason in ("end_turn", "max_tokens")
+    assert message._request_id.startswith("req_")
+
+
+def anthropic_streamed():
+    with claude.messages.stream(model="fast", max_tokens=40, messages=HI) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text and final.content[0].text == text
+    assert final.usage.output_tokens > 0 and final.stop_reason in ("end_turn", "max_tokens")
+
+
+def anthropic_tools():
+    tools = [{"name": "weather", "description": "tells the weather", "input_schema": TOOL}]
+    asked = dict(model="fast", max_tokens=100, messages=HI, tools=tools, tool_choice={"type": "any"})
+    message = claude.messages.create(**asked)
+    call = message.content[0]
+    assert message.stop_reason == "tool_use" and call.name == "weather" and call.input == {"city": "Paris"}
+    with claude.messages.stream(**asked) as stream:
+        final = stream.get_final_message()
+    assert final.content[0].input == {"city": "Paris"} and final.stop_reason == "tool_use"
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
+    told = HI + [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    assert claude.messages.create(model="fast", max_tokens=20, messages=told, tools=tools).content[0].text
+
+
+def anthropic_errors():
+    once = claude.with_options(max_retries=0)
+    bad = once.with_options(api_key="tgk_nobody")
+    asked = dict(model="fast", max_tokens=5, messages=HI)
+    error = raises(anthropic.AuthenticationError, lambda: bad.messages.create(**asked))
+    assert error.body["error"]["type"] == "authentication_error" and error.body["request_id"].startswith("req_")
+    raises(anthropic.NotFoundError, lambda: once.messages.create(**dict(asked, model="nobody")))
+    document = {"type": "search_result", "source": "x", "title": "x", "content": []}
+    said = [{"role": "user", "content": [document]}]
+    refused = raises(anthropic.BadRequestError, lambda: once.messages.create(**dict(asked, messages=said)))
+    assert "messages.0.content.0" in refused.message, refused.message
+
+
+def anthropic_idempotency():
+    again = dict(model="fast", max_tokens=20, messages=HI, extra_headers={"Idempotency-Key": str(uuid.uuid4())})
+    first, second = claude.messages.create(**again), claude.messages.create(**again)
+    assert first.id == second.id
+
+
+CASES = [case for name, case in list(globals().items()) if name.startswith(("openai_", "anthropic_"))]
+
+
+def main():
+    failed = 0
+    for case in CASES:
+        try:
+            case()
+            print(f"ok      {case.__name__}")
+        except Exception:
+            failed += 1
+            print(f"FAILED  {case.__name__}")
+            traceback.print_exc(file=sys.stdout)
+    print(f"{len(CASES) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

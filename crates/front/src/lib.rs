@@ -1,0 +1,134 @@
+//! The front door: an app that speaks OpenAI's or Anthropic's API changes its address and its key, and its calls become
+//! jobs.
+//!
+//! Read [`call`] first: it is the life of one call as a list of steps. [`auth`] says whose it is, [`wish`] what it wants of
+//! Tollgate, [`order`] makes the job of it, [`answer`] the response of its result, [`streamed`] one that comes in pieces.
+//! [`messages`] and [`responses`] are the two shapes that jobs do not have by themselves; [`refused`] is how each vendor
+//! words an error. [`jobs`] is where a call goes on whose wait ended.
+//!
+//! Deliberately absent: what a job may do, cost or say. That is decided where all jobs are run; a call that is refused
+//! there is answered here in the words of its vendor.
+
+mod answer;
+mod auth;
+mod call;
+mod config;
+mod jobs;
+mod messages;
+mod models;
+mod order;
+mod read;
+mod refused;
+mod responses;
+mod router;
+mod streamed;
+mod wish;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tollgate_queue::lanes::ask_the_time;
+use tollgate_queue::{Calls, Directory, Keys, ServerClock, Switchboard, service};
+use tollgate_types::JobId;
+
+pub use config::Config;
+
+/// How often the server is asked for its time.
+const TIME_EVERY: Duration = Duration::from_secs(5);
+/// Cancellations of callers who left that wait to be passed on; more are dropped, and their jobs go on.
+const CANCELS_MAX: usize = 1024;
+
+/// What the front door reaches the broker by, once there is a connection.
+#[derive(Clone)]
+pub struct Parts {
+    /// Submits jobs and hears of their results.
+    pub switchboard: Switchboard,
+    /// Who may come in.
+    pub keys: Keys,
+    /// Which jobs were submitted under an idempotency key.
+    pub calls: Calls,
+    /// What teams may use.
+    pub directory: Directory,
+    /// The server's time.
+    pub clock: ServerClock,
+}
+
+/// The front door. Clones are the same.
+#[derive(Clone)]
+pub struct Front {
+    shared: Arc<Shared>,
+}
+
+/// What all calls share.
+struct Shared {
+    config: Config,
+    parts: OnceLock<Parts>,
+    /// Calls at a time.
+    calls: Arc<Semaphore>,
+    /// Kibibytes of bodies that are held at a time.
+    bodies: Semaphore,
+    /// No caller waits any longer.
+    stop: CancellationToken,
+    /// Jobs whose callers left and wanted them cancelled then.
+    cancels: mpsc::Sender<(String, JobId)>,
+    cancelling: std::sync::Mutex<Option<mpsc::Receiver<(String, JobId)>>>,
+}
+
+impl Front {
+    /// One that answers that it is not ready yet.
+    pub fn new(config: Config) -> Front {
+        let (cancels, cancelling) = mpsc::channel(CANCELS_MAX);
+        Front {
+            shared: Arc::new(Shared {
+                calls: Arc::new(Semaphore::new(config.calls_max)),
+                bodies: Semaphore::new(config.bodies_bytes_max / 1024),
+                config,
+                parts: OnceLock::new(),
+                stop: CancellationToken::new(),
+                cancels,
+                cancelling: std::sync::Mutex::new(Some(cancelling)),
+            }),
+        }
+    }
+
+    /// Everything under `/v1`, to be served beside others.
+    pub fn router(&self) -> axum::Router {
+        router::router(self.shared.clone())
+    }
+
+    /// Takes the connection in and follows what changes, until `stop`; then callers who wait are sent away with the
+    /// address of their job.
+    ///
+    /// Cancel safe: calls then go by what was known last.
+    pub async fn run(self, parts: Parts, stop: CancellationToken) {
+        let Shared { cancelling, .. } = &*self.shared;
+        let mut cancelling = cancelling.lock().expect("no holder panics").take().expect("it runs once");
+        let parts = self.shared.parts.get_or_init(|| parts);
+        let connection = parts.switchboard.connection();
+        let time = async {
+            loop {
+                tokio::time::sleep(TIME_EVERY).await;
+                if let Err(error) = ask_the_time(&connection.client, &parts.clock).await {
+                    tracing::debug!(%error, "the server did not tell its time");
+                }
+            }
+        };
+        let cancels = async {
+            while let Some((team, job)) = cancelling.recv().await {
+                if let Err(error) = service::cancel(connection, &team, std::slice::from_ref(&job)).await {
+                    tracing::warn!(%job, %error, "a job whose caller left could not be cancelled");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = parts.keys.follow() => {}
+            () = parts.directory.follow() => {}
+            () = time => {}
+            () = cancels => {}
+        }
+        self.shared.stop.cancel();
+    }
+}

@@ -1,0 +1,76 @@
+//! The other endpoints: embeddings, responses, Anthropic's messages, models.
+
+use serde_json::{Value, json};
+
+use crate::world::{Doors, told};
+
+#[tokio::test]
+async fn embeddings_and_responses_are_jobs_of_their_own_endpoints() {
+    let doors = Doors::open().await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let body = json!({ "model": "sim-small", "input": ["one", "two"], "encoding_format": "base64" });
+    let (status, vectors) = told(doors.post("/v1/embeddings", &key, &body)).await;
+    assert_eq!((status, vectors["data"].as_array().map(Vec::len)), (200, Some(2)), "{vectors}");
+    assert!(vectors["data"][0]["embedding"].is_string());
+
+    let mut body = json!({ "model": "sim-small", "input": "Say it" });
+    let (status, response) = told(doors.post("/v1/responses", &key, &body)).await;
+    assert_eq!((status, &response["output"][0]["content"][0]["text"]), (200, &"Say it".into()), "{response}");
+    body["stream"] = true.into();
+    let streamed = doors.post("/v1/responses", &key, &body).send().await.unwrap().text().await.unwrap();
+    assert!(streamed.contains("event: response.created\n") && streamed.contains(r#""delta":"Say it""#), "{streamed}");
+    assert!(streamed.contains("event: response.completed\n"), "{streamed}");
+}
+
+#[tokio::test]
+async fn a_message_is_a_chat_completion_whole_and_in_events() {
+    let doors = Doors::open().await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let mut body = json!({ "model": "sim-small", "max_tokens": 50,
+        "messages": [{ "role": "user", "content": [{ "type": "text", "text": "Hi" }] }] });
+    let call = |body: &Value| doors.http.post(doors.url("/v1/messages")).header("x-api-key", &key.text).json(body);
+    let (status, message) = told(call(&body)).await;
+    assert_eq!((status, &message["type"], &message["content"][0]["type"]), (200, &"message".into(), &"text".into()));
+    body["stream"] = true.into();
+    let text = call(&body).send().await.unwrap().text().await.unwrap();
+    let kinds: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!((kinds[0], kinds[1], kinds[kinds.len() - 1]), ("message_start", "content_block_start", "message_stop"));
+
+    body["model"] = "nobody".into();
+    let (status, error) = told(call(&body)).await;
+    assert_eq!((status, &error["type"], &error["error"]["type"]), (404, &"error".into(), &"not_found_error".into()));
+    body["messages"] = "Hi".into();
+    let (status, error) = told(call(&body)).await;
+    assert_eq!((status, &error["error"]["type"]), (400, &"invalid_request_error".into()), "{error}");
+}
+
+#[tokio::test]
+async fn tools_are_called_in_either_shape() {
+    let doors = Doors::open().await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let body = json!({ "model": "sim-small", "max_tokens": 50, "messages": [{ "role": "user", "content": "Hi" }],
+        "tools": [{ "name": "weather", "input_schema": { "type": "object" } }], "tool_choice": { "type": "any" } });
+    let (status, message) = told(doors.post("/v1/messages", &key, &body)).await;
+    assert_eq!(status, 200, "{message}");
+    let block = &message["content"][0];
+    assert_eq!(
+        (&block["type"], &block["name"], &block["input"]["city"]),
+        (&"tool_use".into(), &"weather".into(), &"Paris".into())
+    );
+    assert_eq!(message["stop_reason"], "tool_use");
+}
+
+#[tokio::test]
+async fn models_are_listed_in_the_shape_of_who_asks() {
+    let doors = Doors::open().await;
+    let key = doors.key(|_| {}).await;
+    let (_, list) = told(doors.get("/v1/models", &key)).await;
+    assert_eq!((&list["object"], &list["data"][0]["object"]), (&"list".into(), &"model".into()));
+    let (_, list) = told(doors.get("/v1/models", &key).header("anthropic-version", "2023-06-01")).await;
+    assert_eq!((&list["has_more"], &list["data"][0]["type"]), (&false.into(), &"model".into()));
+    let (status, one) = told(doors.get("/v1/models/sim-small", &key)).await;
+    assert_eq!((status, &one["id"]), (200, &"sim-small".into()));
+}

@@ -1,0 +1,16 @@
+//! What `[front]` may not say.
+
+use super::{Checker, DAY, MINUTE, SECOND};
+
+impl Checker<'_> {
+    pub(super) fn front(&mut self) {
+        let front = &self.config.front;
+        self.period("front.wait", front.wait, SECOND, DAY);
+        self.period("front.heartbeat", front.heartbeat, SECOND, 10 * MINUTE);
+        self.number("front.calls_max", front.calls_max, 1, 1 << 20);
+        self.size("front.bodies_bytes_max", front.bodies_bytes_max, 1 << 20);
+        if front.listen.is_some_and(|listen| listen == self.config.http.listen && listen.port() != 0) {
+            self.problem("front.listen", "is the address of [http]; leave it out to be served there");
+        }
+    }
+}
