@@ -88,7 +88,11 @@ impl Bulk {
             };
             let ask = |at: u64| async move {
                 let job = spec.id.job(first + at + 1);
-                let kept = self.producer().result(&job).await?;
+                let kept = match self.producer().result(&job).await {
+                    // Its facts are there and its answer is gone: no line of it will ever be whole.
+                    Err(WaitError::Answer(_)) if ended => None,
+                    kept => kept?,
+                };
                 Ok::<_, WaitError>((at, job, kept))
             };
             let mut found = stream::iter(new).map(ask).buffered(AT_ONCE);

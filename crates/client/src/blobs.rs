@@ -13,6 +13,9 @@ use crate::{Producer, SubmitError, WaitError};
 
 /// How many chunks are under way at once.
 const AT_ONCE: usize = 8;
+/// How often a chunk that is not there is asked for again, and after what pause.
+const CHUNK_TRIES: u32 = 4;
+const CHUNK_PAUSE: Duration = Duration::from_millis(150);
 /// How long one chunk may take.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -58,7 +61,18 @@ impl Producer {
         JobResult::whole(&line, body.freeze()).ok_or(WaitError::Answer("it is no JSON"))
     }
 
+    /// A replica that is behind does not have it yet, so it is asked a few times.
     async fn chunk(&self, subject: String) -> Result<Bytes, WaitError> {
+        for _ in 0..CHUNK_TRIES {
+            match self.chunk_now(&subject).await {
+                Err(WaitError::Answer(_)) => tokio::time::sleep(CHUNK_PAUSE).await,
+                found => return found,
+            }
+        }
+        self.chunk_now(&subject).await
+    }
+
+    async fn chunk_now(&self, subject: &str) -> Result<Bytes, WaitError> {
         let get = format!("$JS.API.DIRECT.GET.{}.{subject}", subjects::BLOBS_STREAM);
         let request = Request::new().timeout(Some(CHUNK_TIMEOUT));
         match self.client.send_request(get, request).await {

@@ -24,9 +24,7 @@ pub(crate) enum Said {
 
 /// Reads the outcome of a wait. Another request's result, under an idempotency key that was used before, is none.
 pub(crate) fn read(order: &Order, outcome: &Outcome) -> Said {
-    let digest = order.spec.digest.to_string();
-    let foreign = |of: &String| *of != tollgate_types::headers::ANY_DIGEST && *of != digest;
-    if outcome.digest.as_ref().is_some_and(foreign) {
+    if outcome.digest.as_ref().is_some_and(|digest| !order.is_of(digest)) {
         return Said::Refused(reused(), None);
     }
     read_line(&outcome.line)
@@ -40,6 +38,11 @@ pub(crate) fn read_line(line: &[u8]) -> Said {
         return Said::Refused(Refused::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal_error", why), None);
     };
     match (&result.error, &result.response) {
+        // It lay beside its result and is gone.
+        (None, Some(_)) if result.tollgate.body.is_some() => {
+            let why = "the answer did not fit a message, and is not kept any more";
+            Said::Refused(Refused::new(axum::http::StatusCode::GONE, "not_kept", why), Some(Box::new(result.tollgate)))
+        }
         (None, Some(_)) => Said::Answer(Box::new(result)),
         (Some(error), _) => Said::Refused(Refused::from(error), Some(Box::new(result.tollgate))),
         (None, None) => {

@@ -73,7 +73,7 @@ async fn live(
     let caller = auth::caller(&head.headers, parts)?;
     caller.may_enter(door)?;
     crate::answer::tell_limits(told, &caller, parts);
-    let order = read_order(shared, door, (&head.headers, body), &caller).await?;
+    let (mut order, held) = read_order(shared, door, (&head.headers, body), &caller).await?;
 
     let busy = |_| Refused::later("too many calls are waiting at once; try again");
     let permit = Arc::clone(&shared.calls).try_acquire_owned().map_err(busy)?;
@@ -97,6 +97,9 @@ async fn live(
     if matches!(before, Before::UnderWay) || submit(&order, &caller, &head.headers, parts).await? {
         waiting.place.look_soon();
     }
+    // The room among all bodies is free again: what waits now holds none.
+    order.submitted();
+    drop(held);
     let patience = order.wish.wait.unwrap_or(shared.config.wait).min(shared.config.wait);
     match &order.stream {
         Some(asked) => streamed::respond(&order, asked, (waiting, deltas), (request_id, patience), shared).await,
@@ -104,13 +107,13 @@ async fn live(
     }
 }
 
-/// Reads the body and makes a job of it. Its room among all bodies is free again when this ends.
-async fn read_order(
-    shared: &Shared,
+/// Reads the body and makes a job of it.
+async fn read_order<'a>(
+    shared: &'a Shared,
     door: Door,
     (headers, body): (&HeaderMap, Body),
     caller: &Caller,
-) -> Result<Order, Refused> {
+) -> Result<(Order, read::Held<'a>), Refused> {
     let parts = parts(shared)?;
     // What does not fit a message is put beside its line.
     let bytes_max = shared.config.body_bytes_max;
@@ -118,7 +121,8 @@ async fn read_order(
     let held = read::body(body, bytes_max, &shared.config, &shared.bodies).await?;
     let line_bytes_max = shared.config.body_bytes_max;
     let at = At { caller, now: parts.clock.now(), usual: shared.config.class, line_bytes_max };
-    Order::read(door, headers, &held.bytes, &at)
+    let order = Order::read(door, headers, &held.bytes, &at)?;
+    Ok((order, held))
 }
 
 /// What became of an idempotency key before.
@@ -145,9 +149,9 @@ async fn look_back(order: &Order, caller: &Caller, parts: &Parts) -> Result<Befo
         Ok::<_, Refused>((noted, result))
     };
     match tokio::time::timeout(LOOK_BACK_MAX, questions).await.map_err(|_| unknown())?? {
-        (_, Some(existing)) if !existing.answers(&order.spec.digest) => Err(reused()),
+        (_, Some(existing)) if !order.is_of(&existing.digest) => Err(reused()),
         (_, Some(existing)) => Ok(Before::Answered(Outcome { line: existing.payload, digest: Some(existing.digest) })),
-        (Some(noted), None) if noted != order.spec.digest.to_string() => Err(reused()),
+        (Some(noted), None) if !order.is_of(&noted) => Err(reused()),
         (Some(_), None) => Ok(still_there(order, caller, parts).await),
         (None, None) => Ok(Before::Nothing),
     }

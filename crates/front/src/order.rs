@@ -21,6 +21,8 @@ pub(crate) struct Order {
     /// Whether the caller chose the id by an idempotency key.
     pub(crate) named: bool,
     pub(crate) spec: JobSpec,
+    /// The digests that its result may have: as it is, and with its body beside its line.
+    pub(crate) digests: [String; 2],
     pub(crate) wish: Wish,
     /// How the answer is asked for, if in pieces.
     pub(crate) stream: Option<Asked>,
@@ -84,7 +86,19 @@ impl Order {
         let spec = JobSpec::decode(&line, at.line_bytes_max)?;
         at.caller.may_ask_for(&spec.request.model)?;
         let stream = spec.request.stream_at.is_some().then_some(asked);
-        Ok(Order { door, lane, job, named, spec, wish, stream, body, options })
+        let digests = [spec.digest, spec.digest_if_elsewhere()].map(|digest| digest.to_string());
+        Ok(Order { door, lane, job, named, spec, digests, wish, stream, body, options })
+    }
+
+    /// Whether a result with this digest is of this request, whether or not it fits a message.
+    pub(crate) fn is_of(&self, digest: &str) -> bool {
+        digest == tollgate_types::headers::ANY_DIGEST || self.digests.iter().any(|own| own == digest)
+    }
+
+    /// Lets go of the body, once the job is submitted: a caller may wait for minutes.
+    pub(crate) fn submitted(&mut self) {
+        self.body = Bytes::new();
+        self.spec.body = Bytes::new();
     }
 
     /// The job line, with where its result is to be copied to.

@@ -215,7 +215,7 @@ struct Telling {
 
 /// What of an order a stream needs at its end.
 struct Ends {
-    digest: String,
+    digests: [String; 2],
     stopped: Refused,
     job: String,
 }
@@ -227,7 +227,7 @@ impl Telling {
             backlog: Backlog::default(),
             shape: shape(order.door),
             request_id: request_id.to_owned(),
-            ends: Ends { digest: order.spec.digest.to_string(), stopped: stopped(order), job: order.job.to_string() },
+            ends: Ends { digests: order.digests.clone(), stopped: stopped(order), job: order.job.to_string() },
         }
     }
 
@@ -284,7 +284,7 @@ impl Telling {
     }
 
     fn ended(&mut self, outcome: &Outcome) {
-        let foreign = |of: &String| *of != tollgate_types::headers::ANY_DIGEST && *of != self.ends.digest;
+        let foreign = |of: &String| *of != tollgate_types::headers::ANY_DIGEST && !self.ends.digests.contains(of);
         if outcome.digest.as_ref().is_some_and(foreign) {
             return self.fail(&crate::call::reused());
         }

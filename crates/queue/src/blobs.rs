@@ -4,6 +4,8 @@
 //! was never written is dropped by its age.
 
 use async_nats::{Client, HeaderMap};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
@@ -78,11 +80,22 @@ impl Blobs {
         let message = api::raw(&self.client, asked, None, Bytes::new()).await?;
         match message.status.map(|status| status.as_u16()) {
             None => Ok(Some(message.payload)),
-            Some(404) => Ok(None),
+            // A replica that is behind says so too; the leader knows.
+            Some(404) => self.chunk_of_leader(&subject).await,
             Some(code) => {
                 Err(ApiError::Refused { code: u64::from(code), description: message.description.unwrap_or_default() })
             }
         }
+    }
+
+    async fn chunk_of_leader(&self, subject: &str) -> Result<Option<Bytes>, ApiError> {
+        let question = serde_json::json!({ "last_by_subj": subject });
+        let found = match api::stored_message(&self.client, subjects::BLOBS_STREAM, &question).await {
+            Err(ApiError::Refused { code: NO_STREAM, .. }) => None,
+            found => found?,
+        };
+        let decoded = found.map(|found| BASE64_STANDARD.decode(found.data)).transpose();
+        decoded.map(|chunk| chunk.map(Bytes::from)).map_err(|error| ApiError::Unreadable(error.to_string()))
     }
 
     /// Removes one body of a job.

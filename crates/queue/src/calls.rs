@@ -2,7 +2,8 @@
 //!
 //! The server itself refuses a second copy of an id for two minutes, and a result answers it for good; between the two, a
 //! job that still waits could be submitted again and run twice. So each is noted, after its submission was acknowledged.
-//! Killed in between, there is no note, and a copy that comes within the two minutes is refused by the server.
+//! Killed in between, there is no note: a copy that comes within the two minutes is refused by the server, one that comes later,
+//! while the first still waits, may run beside it. Noted before, a job that was never submitted would be waited for.
 
 use async_nats::jetstream::Context;
 use bytes::Bytes;

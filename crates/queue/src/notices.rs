@@ -12,12 +12,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tollgate_types::{JobId, headers, subjects};
 
-/// For how long a notice is one process's alone; longer than anybody may take to answer.
-pub const LEASE: Duration = Duration::from_secs(90);
+/// For how long a notice is one process's alone; longer than it may wait here and its receiver may take.
+pub const LEASE: Duration = Duration::from_secs(300);
 /// How many may be told at once or wait to be told again; further ones wait in the log.
 const UNTOLD_MAX: i64 = 1000;
 /// How many are asked for at once.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 
 /// The results of one team.
 pub struct Notices {

@@ -84,6 +84,8 @@ const FLIGHTS_MAX: i64 = 200_000;
 const FLIGHTS_BYTES_MAX: i64 = 64 << 20;
 /// How long it is known what became of a batch, from the last word about it.
 pub const BATCHES_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most bytes of one record of a batch: its lines are the largest, some KiB.
+const BATCH_RECORD_BYTES_MAX: i32 = 64 << 10;
 /// The most records of batches: of some 150,000 small ones. A million cost the server about 280 MB of memory.
 const BATCHES_MAX: i64 = 1_000_000;
 /// Their bytes: of the largest records, which tell of 16,384 lines each, more than there can be results.
@@ -275,8 +277,8 @@ fn batches(limits: &Limits) -> Config {
         description: Some("batches: what submitters say of them, what the broker counted, and that they ended".into()),
         subjects: vec![subjects::BULK.into(), subjects::BATCHES.into()],
         retention: RetentionPolicy::Limits,
-        // A new batch must not be refused because of old ones.
-        discard: DiscardPolicy::Old,
+        // Full, it refuses: whoever fills it must not make the broker forget the batches of others.
+        max_message_size: BATCH_RECORD_BYTES_MAX,
         max_messages: BATCHES_MAX,
         max_messages_per_subject: 1,
         max_bytes: BATCHES_BYTES_MAX,

@@ -97,6 +97,8 @@ pub struct Place {
     look_at: Instant,
     pause: Duration,
     pause_max: Duration,
+    /// Whether a copy is the answer: not if the job was submitted before, because that may be another request.
+    hears: bool,
 }
 
 impl Switchboard {
@@ -134,7 +136,7 @@ impl Switchboard {
         let (team, job) = (team.to_owned(), job.clone());
         let (pause, pause_max) = LOOK_AFTER;
         let look_at = Instant::now() + pause;
-        Place { switchboard: self.clone(), team, job, number, copies, look_at, pause, pause_max }
+        Place { switchboard: self.clone(), team, job, number, copies, look_at, pause, pause_max, hears: true }
     }
 
     /// How many callers wait.
@@ -236,8 +238,10 @@ impl Switchboard {
 }
 
 impl Place {
-    /// The copy may go to another process: look for the result soon.
+    /// The job was there before: its copy may go to another process, or answer another request under the same id. What counts is
+    /// the result with its digest; look for it soon.
     pub fn look_soon(&mut self) {
+        self.hears = false;
         (self.pause, self.pause_max) = LOOK_SOON;
         self.look_at = Instant::now() + self.pause;
     }
@@ -247,11 +251,12 @@ impl Place {
         loop {
             tokio::select! {
                 biased;
-                Some(line) = self.copies.recv() => match self.switchboard.whole(&self.team, &self.job, line).await {
-                    Ok(line) => return Outcome { line, digest: None },
-                    // The look finds it again.
-                    Err(_) => self.look_soon(),
-                },
+                Some(line) = self.copies.recv() => {
+                    // Else the look finds it, with its digest.
+                    if self.hears && let Ok(line) = self.switchboard.whole(&self.team, &self.job, line).await {
+                        return Outcome { line, digest: None };
+                    }
+                }
                 () = tokio::time::sleep_until(self.look_at) => {}
             }
             // Before the look, so that a wait that is dropped in the middle of it does not look again at once. Jittered,

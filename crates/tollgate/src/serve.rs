@@ -74,6 +74,8 @@ const HAND_BACK: Duration = Duration::from_secs(15);
 const RELEASE: Duration = Duration::from_secs(10);
 /// How long the last acknowledgements may take to leave.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long webhooks may take to answer what is under way.
+const POSTS: Duration = Duration::from_secs(10);
 /// Histograms grow until they are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Waits between tries at the start: soon there after a restart, light on a server that is away for long.
@@ -455,6 +457,8 @@ impl Broker {
         self.supervisor.stop("watch", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;
         self.supervisor.stop("webhook", HTTP_GRACE).await;
+        // What is under way longer is told again, by whoever has it next.
+        self.supervisor.stop("webhooks", POSTS).await;
         self.supervisor.stop("traces", HTTP_GRACE).await;
         self.supervisor.stop("sink", config.sink.shutdown_grace.0 + RELEASE).await;
         // After the parts that publish on it: the last acknowledgements must leave.

@@ -280,6 +280,11 @@ impl JobSpec {
         self.options.body.as_ref().filter(|_| self.body.is_empty())
     }
 
+    /// The digest that the job has if its body is put beside its line.
+    pub fn digest_if_elsewhere(&self) -> Digest {
+        digest_elsewhere(self.request.endpoint, &Claim::of(&self.body))
+    }
+
     /// The same job with the body that lay elsewhere; it keeps its digest.
     ///
     /// # Errors
@@ -404,7 +409,7 @@ fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection>
     let given = line.get("body").filter(|raw| raw.get() != "null");
     if let (Some(claim), None) = (&options.body, given) {
         let request = Request::unread(endpoint);
-        let digest = Digest::of(&[endpoint.as_str().as_bytes(), b"elsewhere", claim.sha256.as_bytes()]);
+        let digest = digest_elsewhere(endpoint, claim);
         return Ok(JobSpec { custom_id, body: Bytes::new(), request, options, digest });
     }
     if options.body.is_some() {
@@ -420,6 +425,11 @@ fn decode_line(payload: &Bytes, line: &Fields<'_>) -> Result<JobSpec, Rejection>
     let body = payload.slice_ref(raw_body.get().as_bytes());
     let digest = Digest::of(&[endpoint.as_str().as_bytes(), &body]);
     Ok(JobSpec { custom_id, body, request, options, digest })
+}
+
+/// The digest of a job whose body lies elsewhere.
+fn digest_elsewhere(endpoint: Endpoint, claim: &Claim) -> Digest {
+    Digest::of(&[endpoint.as_str().as_bytes(), b"elsewhere", claim.sha256.as_bytes()])
 }
 
 fn decode_options(fields: &Fields<'_>) -> Result<Options, Rejection> {

@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_MAX: Duration = Duration::from_secs(3600);
 /// After so many tries a result is given up: a day and a half with the waits above.
 const TRIES_MAX: u64 = 45;
+/// From this try on a result is told without an answer that lay beside it and is gone.
+const WITHOUT_ANSWER: u64 = 5;
 /// Before results are followed anew after trouble.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -158,7 +160,8 @@ impl Hook {
             Taken::Later { reason, after } => {
                 tracing::warn!(team, job = %notice.job, reason, tries = notice.tries, "a result was not taken by the webhook");
                 told("later");
-                let wait = after.unwrap_or_else(|| wait(self.again, notice.tries)).min(AGAIN_MAX);
+                // Never sooner than without the wish, or a zero would use up the tries.
+                let wait = wait(self.again, notice.tries).max(after.unwrap_or_default()).min(AGAIN_MAX);
                 notice.later(wait).await;
             }
         }
@@ -169,6 +172,9 @@ impl Hook {
         let Some(claim) = JobResult::elsewhere(&notice.line) else { return Ok(notice.line.clone()) };
         match self.blobs.fetch(self.team.as_str(), &notice.job, &claim).await {
             Ok(Fetched::Body(body)) => Ok(JobResult::whole(&notice.line, body).unwrap_or_else(|| notice.line.clone())),
+            Ok(Fetched::Missing | Fetched::Other) if notice.tries < WITHOUT_ANSWER => {
+                Err("its answer is not there".to_owned())
+            }
             Ok(Fetched::Missing | Fetched::Other) => Ok(notice.line.clone()),
             Err(error) => Err(error.to_string()),
         }

@@ -366,7 +366,8 @@ async fn finish(
     Work { end, unknown, slot, money, downgraded_to, told, cached, landing, sent }: Work,
     cx: &Context,
 ) -> Result<(), Unfinished> {
-    if let Some(reason) = end.dead_letter(identity.spec().is_ok()) {
+    let dead = end.dead_letter(identity.spec().is_ok());
+    if let Some(reason) = dead {
         cx.dead.bury(delivery, &run.job, reason).await.map_err(Unfinished::DeadLetter)?;
     }
     let read_along = identity.spec().is_ok_and(deltas::are_wanted).then(|| run.clone());
@@ -382,7 +383,10 @@ async fn finish(
     if let Some(sent) = sent {
         capture::keep(&delivery.lane.team, sent, &committed.line, cx).await;
     }
-    elsewhere::done(identity, &delivery.lane.team, cx).await;
+    // A dead letter is replayed with its body.
+    if dead.is_none() {
+        elsewhere::done(identity, &delivery.lane.team, cx).await;
+    }
     // After the reply: nobody waits for others' sake.
     landing.end(committed.answered, cx).await;
     cx.config.crash.point("C9");

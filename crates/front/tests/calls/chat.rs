@@ -307,3 +307,34 @@ async fn silence_is_bridged_by_comments_and_an_error_after_it_is_an_event() {
     assert_eq!(error["error"]["type"], "invalid_request_error", "{text}");
     assert!(!text.contains("[DONE]"), "{text}");
 }
+
+#[tokio::test]
+async fn a_call_that_fits_no_message_is_answered_and_under_its_key_answered_again() {
+    let doors = Doors::with(Setup::default(), |config| config.body_bytes_max = 8 << 20).await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let long = chat(&"many words ".repeat(300_000), Some("tokens=400000"));
+    let call = |body: &Value| doors.post(CHAT, &key, body).header("idempotency-key", "large");
+    let (status, first) = told(call(&long)).await;
+    let answer = first["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+    assert!(status == 200 && answer.len() > 1 << 20, "{status}, {} bytes", answer.len());
+    let (status, again) = told(call(&long)).await;
+    assert!(status == 200 && again == first, "the same answer, by its look-up");
+    assert_eq!(doors.world.sim.calls().len(), 1);
+    let other = chat(&"other words ".repeat(300_000), None);
+    assert_eq!(told(call(&other)).await.0, 422, "another large body under the same key");
+}
+
+#[tokio::test]
+async fn two_requests_at_once_under_one_idempotency_key_do_not_get_each_others_answers() {
+    let doors = Doors::open().await;
+    let _worker = doors.worker().await;
+    let key = doors.key(|_| {}).await;
+    let (one, other) = (chat("one", Some("echo")), chat("other", Some("echo")));
+    let call = |body| told(doors.post(CHAT, &key, body).header("idempotency-key", "shared"));
+    let answers = tokio::join!(call(&one), call(&other));
+    for ((status, body), own) in [(answers.0, "one"), (answers.1, "other")] {
+        let said = &body["choices"][0]["message"]["content"];
+        assert!(status == 422 || (status == 200 && said == own), "{own}: {status} {body}");
+    }
+}

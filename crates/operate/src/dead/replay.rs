@@ -13,9 +13,11 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
+use bytes::Bytes;
 use serde::Serialize;
-use tollgate_queue::Results;
-use tollgate_types::{JobId, headers, subjects};
+use tollgate_queue::blobs::Fetched;
+use tollgate_queue::{Blobs, Results};
+use tollgate_types::{JobId, JobSpec, headers, subjects};
 
 use super::{Letter, unread};
 use crate::exit::{Code, Failure};
@@ -158,6 +160,9 @@ impl Replay<'_> {
         if self.how.dry_run {
             return Ok(step(&again.subject, Some(id), "would be replayed", again.lost));
         }
+        if let Err(why) = self.bring_body(letter, &again.team, &id, &message.payload).await? {
+            return Ok(step(&again.subject, Some(id), SKIPPED, why));
+        }
         let duplicate = publish(&self.operator.context, &again, &id, message.payload).await?;
         // Killed here, nothing is noted, and the next try publishes under the same id.
         let change = Change { scope: String::new(), budget: None, what: format!("replayed as {id}") };
@@ -170,6 +175,25 @@ impl Replay<'_> {
             (false, true) => again.lost,
         };
         Ok(step(&again.subject, Some(id), "replayed", detail))
+    }
+
+    /// Puts a body that lay beside the letter's line under the new id, or says why it cannot.
+    async fn bring_body(
+        &self,
+        letter: &Letter,
+        team: &str,
+        id: &JobId,
+        payload: &Bytes,
+    ) -> Result<Result<(), String>, Failure> {
+        let job = JobSpec::decode(payload, usize::MAX);
+        let (Ok(old), Some(claim)) = (letter.job.parse::<JobId>(), job.ok().and_then(|job| job.options.body)) else {
+            return Ok(Ok(()));
+        };
+        let blobs = Blobs::new(&self.operator.context.client());
+        Ok(match blobs.fetch(team, &old, &claim).await.map_err(|error| unread(&error))? {
+            Fetched::Body(body) => blobs.put(team, id, &body).await.map(drop).map_err(|error| error.to_string()),
+            Fetched::Missing | Fetched::Other => Err("its body is not kept any more".to_owned()),
+        })
     }
 
     /// Under which id the job comes again, or why it cannot.

@@ -119,7 +119,7 @@ async fn operators_see_one_service_whose_workers_share_the_questions() {
     for info in gather("INFO").await {
         let endpoints = info["endpoints"].as_array().expect("endpoints");
         let subjects: BTreeSet<&str> = endpoints.iter().filter_map(|endpoint| endpoint["subject"].as_str()).collect();
-        let wanted = ["status", "cancel", "usage", "budget"].map(|what| format!("tollgate.api.*.{what}"));
+        let wanted = ["status", "cancel", "usage", "budget", "batches"].map(|what| format!("tollgate.api.*.{what}"));
         assert_eq!(subjects, wanted.iter().map(String::as_str).collect());
     }
     // Each question was answered once.

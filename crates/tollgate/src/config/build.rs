@@ -56,7 +56,8 @@ pub fn limits(config: &Config) -> Limits {
         dead_bytes_max: streams.dead_bytes_max.signed(),
         dead_age_max: streams.dead_age_max.0,
         blobs_bytes_max: streams.blobs_bytes_max.signed(),
-        blobs_age_max: streams.blobs_age_max.0,
+        // An answer must not go before its result.
+        blobs_age_max: streams.blobs_age_max.0.max(streams.results_age_max.0),
         cache_bytes_max: config.cache.bytes_max.signed(),
         capture_bytes_max: config.capture.bytes_max.signed(),
         capture_age_max: config.capture.keep.0,

@@ -246,6 +246,7 @@ fn a_body_may_lie_elsewhere_and_comes_back_as_the_same_job() {
     assert_eq!((&job.custom_id, &job.options.deadline), (&whole.custom_id, &whole.options.deadline));
     assert_eq!((job.request.model.as_str(), job.request.endpoint), ("", whole.request.endpoint));
     assert_ne!(job.digest, whole.digest);
+    assert_eq!(job.digest, whole.digest_if_elsewhere());
     let fetched = job.fetched(body).expect("the body is good");
     assert_eq!((&fetched.request, &fetched.body, fetched.digest), (&whole.request, &whole.body, job.digest));
     assert!(fetched.elsewhere().is_none());
