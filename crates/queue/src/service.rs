@@ -14,6 +14,7 @@ use async_nats::service::{Request, Service, ServiceExt as _};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll, select_all};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_types::{BatchId, JobId, Team};
 
@@ -167,22 +168,8 @@ pub struct Swept {
 /// # Errors
 /// As [`cancel`]; [`ApiError::Refused`] with 404 if nobody knows the team.
 pub async fn cancel_batch(connection: &Connection, team: &str, asked: &WholeBatch) -> Result<Swept, ApiError> {
-    let subject = format!("tollgate.api.{team}.{}", Ask::Cancel.as_str());
-    let payload = serde_json::to_vec(asked).expect("texts and numbers always serialise");
-    let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
-    let answer = connection.client.send_request(subject.clone(), request).await;
-    let answer = answer.map_err(|error| match error.kind() {
-        RequestErrorKind::NoResponders => ApiError::Absent { subject },
-        _ => ApiError::Unknown,
-    })?;
-    let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
-    match header("Nats-Service-Error-Code") {
-        None => serde_json::from_slice(&answer.payload).map_err(|error| ApiError::Unreadable(error.to_string())),
-        Some(code) => {
-            let description = header("Nats-Service-Error").unwrap_or_default();
-            Err(ApiError::Refused { code: code.parse().unwrap_or_default(), description })
-        }
-    }
+    let unknown = ApiError::Refused { code: 404, description: "unknown_team".to_owned() };
+    ask(connection, team, Ask::Cancel, asked).await?.ok_or(unknown)
 }
 
 /// How long an answer may take: a worker may have to read a long backlog for it.
@@ -197,29 +184,12 @@ pub async fn cancel(
     team: &str,
     jobs: &[JobId],
 ) -> Result<BTreeMap<JobId, Cancelling>, ApiError> {
-    let subject = format!("tollgate.api.{team}.{}", Ask::Cancel.as_str());
     let mut all = BTreeMap::new();
     for some in jobs.chunks(Together::MAX) {
-        let payload = serde_json::to_vec(&Together { jobs: some.to_vec() }).expect("texts always serialise");
-        let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
-        let answer = connection.client.send_request(subject.clone(), request).await;
-        let answer = answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => ApiError::Absent { subject: subject.clone() },
-            _ => ApiError::Unknown,
-        })?;
-        let header = |name: &str| Some(answer.headers.as_ref()?.get(name)?.as_str().to_owned());
-        match header("Nats-Service-Error-Code").as_deref() {
-            None => {
-                let told: Told =
-                    serde_json::from_slice(&answer.payload).map_err(|error| ApiError::Unreadable(error.to_string()))?;
-                all.extend(told.jobs);
-            }
+        match ask::<Told>(connection, team, Ask::Cancel, &Together { jobs: some.to_vec() }).await? {
+            Some(told) => all.extend(told.jobs),
             // Nobody knows the team.
-            Some("404") => all.extend(some.iter().map(|job| (job.clone(), Cancelling::Unknown))),
-            Some(code) => {
-                let code = code.parse().unwrap_or_default();
-                return Err(ApiError::Refused { code, description: header("Nats-Service-Error").unwrap_or_default() });
-            }
+            None => all.extend(some.iter().map(|job| (job.clone(), Cancelling::Unknown))),
         }
     }
     Ok(all)
@@ -230,8 +200,18 @@ pub async fn cancel(
 /// # Errors
 /// As [`cancel`].
 pub async fn status(connection: &Connection, team: &str, job: &JobId) -> Result<Option<serde_json::Value>, ApiError> {
-    let subject = format!("tollgate.api.{team}.{}", Ask::Status.as_str());
-    let payload = serde_json::json!({ "job": job }).to_string();
+    ask(connection, team, Ask::Status, &serde_json::json!({ "job": job })).await
+}
+
+/// Asks the workers something, in the place of a team; `None` for what nobody knows.
+async fn ask<T: DeserializeOwned>(
+    connection: &Connection,
+    team: &str,
+    what: Ask,
+    question: &impl Serialize,
+) -> Result<Option<T>, ApiError> {
+    let subject = format!("tollgate.api.{team}.{}", what.as_str());
+    let payload = serde_json::to_vec(question).expect("texts and numbers always serialise");
     let request = ClientRequest::new().payload(payload.into()).timeout(Some(ANSWER_WITHIN));
     let answer = connection.client.send_request(subject.clone(), request).await;
     let answer = answer.map_err(|error| match error.kind() {

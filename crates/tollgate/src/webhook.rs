@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tollgate_webhooks::post::in_words;
 
 use crate::config::values::Secret;
 use crate::exit::{Code, Failure};
@@ -119,11 +120,6 @@ impl Poster {
             Err(error) => Posted::Again(in_words(&error.without_url())),
         }
     }
-}
-
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

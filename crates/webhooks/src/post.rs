@@ -126,7 +126,8 @@ impl Poster {
     }
 }
 
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error with its causes, on one line.
+pub fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -12,7 +12,7 @@ use tollgate_queue::{ApiError, Commit};
 use tollgate_types::{Claim, Digest, ErrorCode, JobId, JobResult, JobSpec, Rejection, UsageEvent};
 
 use crate::context::Context;
-use crate::end::End;
+use crate::end::{End, leaves_a_letter};
 use crate::identify::{Identity, Whole};
 use crate::run::Run;
 
@@ -66,8 +66,12 @@ fn refused(code: ErrorCode, message: String) -> NotFetched {
     NotFetched::End(Rejection::new(code, message).into())
 }
 
-/// Removes the prompt of a job that has its end; what stays is dropped by its age.
-pub(crate) async fn done(identity: &Identity, team: &str, cx: &Context) {
+/// Removes the prompt of a job that has its end, unless the dead letter that it left is replayed with it; what stays is dropped
+/// by its age.
+pub(crate) async fn done(identity: &Identity, team: &str, ended: Option<ErrorCode>, cx: &Context) {
+    if ended.is_some_and(leaves_a_letter) {
+        return;
+    }
     let Some(claim) = identity.spec().ok().and_then(|job| job.options.body.as_ref()) else { return };
     remove(team, &identity.job, claim, cx).await;
 }

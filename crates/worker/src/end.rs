@@ -48,11 +48,16 @@ impl End {
     /// Why the job's bytes are kept as a dead letter, if they are: nobody could run it, and it may be replayed.
     pub(crate) fn dead_letter(&self, decoded: bool) -> Option<ErrorCode> {
         match &self.outcome {
-            Outcome::Refused(code @ (ErrorCode::Poison | ErrorCode::UnknownTeam), _) => Some(*code),
+            Outcome::Refused(code, _) if leaves_a_letter(*code) => Some(*code),
             Outcome::Refused(code, _) if !decoded => Some(*code),
             Outcome::Answered(..) | Outcome::Refused(..) => None,
         }
     }
+}
+
+/// Whether a job that was a job and ended so is kept as a dead letter.
+pub(crate) fn leaves_a_letter(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Poison | ErrorCode::UnknownTeam)
 }
 
 impl From<Rejection> for End {

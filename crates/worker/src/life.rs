@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
-//!         → admit (team, deadline, its time, reply) → fetch a body that lies elsewhere → route → screen the prompt → cache? → hold (money, permits; a cheaper
-//!           model) → board → suspect? → call (again, elsewhere, another model; deltas while it is written) → screen the
-//!           answer → commit result with usage
+//!         → admit (team, deadline, its time, reply) → elsewhere? (a body that fits no message is fetched) → route → screen
+//!           the prompt → cache? → hold (money, permits; a cheaper model) → board → suspect? → call (again, at another
+//!           deployment, by another model; deltas while it is written) → screen the answer → commit result with usage (its
+//!           answer beside it if that fits no message)
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
-//!         → reply → keep the answer for others, let those come back who wait for it → ack
+//!         → reply → capture? → remove what lay elsewhere → keep the answer for others, let those come back who wait for it
+//!         → ack
 //! ```
 //!
 //! A crash at any arrow is repaired by redelivery: a job with a committed result only replays its tail (reply, ack); a
@@ -140,7 +142,7 @@ async fn run(
                 capture::again(sent, &existing, cx).await;
             }
             reply::send(identity.reply_to(&delivery.lane.team), existing.payload, cx).await;
-            elsewhere::done(&identity, &delivery.lane.team, cx).await;
+            elsewhere::done(&identity, &delivery.lane.team, existing.event.error_code, cx).await;
             return Ok(());
         }
         // The id belongs to another request: this message is answered under an id of its own.
@@ -383,10 +385,7 @@ async fn finish(
     if let Some(sent) = sent {
         capture::keep(&delivery.lane.team, sent, &committed.line, cx).await;
     }
-    // A dead letter is replayed with its body.
-    if dead.is_none() {
-        elsewhere::done(identity, &delivery.lane.team, cx).await;
-    }
+    elsewhere::done(identity, &delivery.lane.team, dead, cx).await;
     // After the reply: nobody waits for others' sake.
     landing.end(committed.answered, cx).await;
     cx.config.crash.point("C9");

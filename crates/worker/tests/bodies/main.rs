@@ -165,3 +165,22 @@ async fn what_no_client_could_send_is_refused_before_anything_is_sent() {
     let result = bench.world.run(&bench.search, Class::Standard, line(100, "ok")).await;
     assert_eq!(result.tollgate.status, Status::Succeeded, "the connection is as it was");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_its_body_for_whoever_replays_it() {
+    let bench = Bench::start().await;
+    let ghost = bench.world.producer("ghost").await;
+    let result = bench.world.run(&ghost, Class::Standard, line(2 * MIB, "ok")).await;
+    assert_eq!(result.error.map(|error| error.code), Some(ErrorCode::UnknownTeam));
+    // A prompt is removed before its job is acknowledged.
+    eventually("the job is acknowledged", Duration::from_secs(20), || async {
+        let stream = bench.world.jetstream().await.get_stream(subjects::JOBS_STREAM).await.expect("it exists");
+        (stream.cached_info().state.messages == 0).then_some(())
+    })
+    .await;
+    let (_, body) = job::checked_in(&line(2 * MIB, "ok")).expect("it has a body");
+    let claim = tollgate_types::Claim::of(&body);
+    let blobs = Blobs::new(&bench.world.broker("operator").await.client);
+    let found = blobs.fetch("ghost", &result.id, &claim).await.expect("the server says");
+    assert_eq!(found, tollgate_queue::blobs::Fetched::Body(body));
+}
