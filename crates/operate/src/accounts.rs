@@ -38,16 +38,19 @@ pub struct Owned {
     pub team: Option<Team>,
     /// The budgets.
     pub budgets: Vec<Budget>,
+    /// When the server stored them.
+    pub as_of: UnixMillis,
 }
 
 /// Everybody's budgets, then those of each team, as the live configuration has them.
 pub fn owned(directory: &Directory) -> Vec<Owned> {
-    let everybody = Owned { team: None, budgets: directory.organisation().budgets.clone() };
-    let team = |(name, record): (String, std::sync::Arc<tollgate_queue::TeamRecord>)| {
-        let budgets = record.budgets.clone();
-        name.parse().ok().map(|team| Owned { team: Some(team), budgets })
+    let of = |team: Option<Team>| {
+        let scope = team.as_ref().map_or(Scope::Organisation, |team| Scope::Team { team: team.to_string() });
+        let (budgets, as_of) = directory.budgets_of(&scope);
+        Owned { team, budgets, as_of }
     };
-    std::iter::once(everybody).chain(directory.teams().into_iter().filter_map(team)).collect()
+    let teams = directory.teams().into_iter().filter_map(|(name, _)| name.parse().ok());
+    std::iter::once(None).chain(teams.map(Some)).map(of).collect()
 }
 
 /// Where one cap stands. Without sums it is the rule for each of a kind, such as `user:search/*`.
@@ -115,7 +118,7 @@ pub fn lines(owned: &Owned, accounts: &BTreeMap<Scope, Account>, now: UnixMillis
             let rules = owned.budgets.iter().filter(|budget| scope_of(team, &budget.on) == scope);
             lines.extend(rules.map(|budget| rule(&scope, budget, now)));
         } else {
-            lines.extend(of_scope(&scope, &owned.budgets, accounts.get(&scope), now));
+            lines.extend(of_scope(&scope, (&owned.budgets, owned.as_of), accounts.get(&scope), now));
         }
     }
     lines
@@ -124,10 +127,15 @@ pub fn lines(owned: &Owned, accounts: &BTreeMap<Scope, Account>, now: UnixMillis
 /// The name that stands for each.
 const EACH: &str = "*";
 
-/// Where the budgets stand that cap one scope; without an account nothing was spent.
-pub fn of_scope(scope: &Scope, budgets: &[Budget], account: Option<&Account>, now: UnixMillis) -> Vec<Line> {
+/// Where the budgets stand that cap one scope, which were stored at some time; without an account nothing was spent.
+pub fn of_scope(
+    scope: &Scope,
+    (budgets, as_of): (&[Budget], UnixMillis),
+    account: Option<&Account>,
+    now: UnixMillis,
+) -> Vec<Line> {
     // Budgets were checked before they were stored; one that was not is no rule.
-    let rules = rules_for(budgets, scope).unwrap_or_default();
+    let rules = rules_for(budgets, as_of, scope).unwrap_or_default();
     let untouched = Account::open(scope.clone(), "", 0, now, &rules);
     let standing = account.unwrap_or(&untouched).standing(now, &rules);
     let line = |standing: &Standing| {
@@ -265,7 +273,7 @@ mod tests {
 
     fn account(scope: &str, held: i64, now: UnixMillis) -> (Scope, Account) {
         let scope: Scope = scope.parse().expect("a scope");
-        let rules = rules_for(&budgets(), &scope).expect("rules");
+        let rules = rules_for(&budgets(), UnixMillis::default(), &scope).expect("rules");
         let mut account = Account::open(scope.clone(), "log", 0, now, &rules);
         let ask = Ask {
             lease: "w",
@@ -281,7 +289,8 @@ mod tests {
     fn every_account_with_a_budget_and_every_named_rule_has_a_line() {
         let now = UnixMillis(5 * HOUR);
         let accounts = [account("team:a", 500_000_000, now), account("user:a/ann", 1, now), account("team:b", 1, now)];
-        let owned = Owned { team: Some("a".parse().expect("a team")), budgets: budgets() };
+        let owned =
+            Owned { team: Some("a".parse().expect("a team")), budgets: budgets(), as_of: UnixMillis::default() };
         let lines = lines(&owned, &accounts.into(), now);
         let rows: Vec<String> = lines.iter().map(|line| line.row()[..8].join("|")).collect();
         assert_eq!(

@@ -207,6 +207,9 @@ pub struct Spent {
     pub since: Option<UnixMillis>,
     /// The caps, with the raises that held when the record was written.
     pub caps: Caps,
+    /// When the budget that they come from was stored: whoever knows only an older one leaves them as they are.
+    #[serde(default)]
+    pub capped: UnixMillis,
     /// What the results in the window cost.
     pub settled: Pots,
     /// By how much the caps were exceeded: see the promise.

@@ -23,6 +23,8 @@ pub struct Rule {
     pub window: Window,
     /// What the operator wrote.
     pub budget: Budget,
+    /// When that was stored, by the server's clock: of two processes that know different caps the later one is right.
+    pub as_of: UnixMillis,
 }
 
 /// Why budgets cannot be kept.
@@ -47,11 +49,11 @@ pub enum BudgetError {
 }
 
 impl Rule {
-    /// Checks a budget.
+    /// Checks a budget that was stored at `as_of`.
     ///
     /// # Errors
     /// Names the first field that is wrong, and what would be right.
-    pub fn new(budget: &Budget) -> Result<Rule, BudgetError> {
+    pub fn new(budget: &Budget, as_of: UnixMillis) -> Result<Rule, BudgetError> {
         let wrong =
             |(field, problem): (&'static str, String)| BudgetError::Field { budget: name(budget), field, problem };
         let window = Window::parse(&budget.window, &budget.time_zone).map_err(|error| {
@@ -65,7 +67,7 @@ impl Rule {
         check_downgrade(budget).map_err(wrong)?;
         check_alerts(&budget.alert_percent).map_err(wrong)?;
         budget.raises.iter().try_for_each(check_raise).map_err(wrong)?;
-        Ok(Rule { id: budget.window_id(), window, budget: budget.clone() })
+        Ok(Rule { id: budget.window_id(), window, budget: budget.clone(), as_of })
     }
 
     /// The caps at `now`.
@@ -96,7 +98,7 @@ pub fn check_budgets(budgets: &[Budget]) -> Result<(), BudgetError> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for budget in budgets {
-        Rule::new(budget)?;
+        Rule::new(budget, UnixMillis::default())?;
         if !seen.insert((&budget.on, budget.window_id())) {
             return Err(BudgetError::Twice(name(budget)));
         }
@@ -104,14 +106,15 @@ pub fn check_budgets(budgets: &[Budget]) -> Result<(), BudgetError> {
     Ok(())
 }
 
-/// The rules for one scope, out of the budgets of its owner: the organisation's for the organisation, else its team's.
+/// The rules for one scope, out of the budgets of its owner, which were stored at `as_of`: the organisation's for the
+/// organisation, else its team's.
 ///
 /// All of them hold, but of two with the same window the one that names the scope goes before the one for each
 /// (`user:*`): that is how one user gets more, or less, than the others.
 ///
 /// # Errors
 /// Names the first of them that is wrong; budgets that [`check_budgets`] passed are not.
-pub fn rules_for(budgets: &[Budget], scope: &Scope) -> Result<Vec<Rule>, BudgetError> {
+pub fn rules_for(budgets: &[Budget], as_of: UnixMillis, scope: &Scope) -> Result<Vec<Rule>, BudgetError> {
     let covering = |budget: &&Budget| budget.on.covers(scope);
     let named = budgets.iter().filter(covering).filter(|budget| !is_for_each(&budget.on));
     let for_each = budgets.iter().filter(covering).filter(|budget| is_for_each(&budget.on));
@@ -119,7 +122,7 @@ pub fn rules_for(budgets: &[Budget], scope: &Scope) -> Result<Vec<Rule>, BudgetE
     for budget in named.chain(for_each) {
         let id = budget.window_id();
         if rules.iter().all(|rule| rule.id != id) {
-            rules.push(Rule::new(budget)?);
+            rules.push(Rule::new(budget, as_of)?);
         }
     }
     Ok(rules)
@@ -218,7 +221,7 @@ mod tests {
     #[test]
     fn a_budget_that_makes_no_sense_is_refused_with_field_and_fix() {
         let check = |json: &str, says: &[&str]| {
-            let message = Rule::new(&budget(json)).unwrap_err().to_string();
+            let message = Rule::new(&budget(json), UnixMillis::default()).unwrap_err().to_string();
             assert!(says.iter().all(|part| message.contains(part)), "{json}: {message}");
         };
         check(r#"{"window":"year","cap_usd":1}"#, &[r#"on "owner" for "year""#, "`window`", "month"]);
@@ -256,7 +259,7 @@ mod tests {
     fn amounts_below_zero_are_refused_even_where_the_wire_form_let_them_pass() {
         let mut negative = budget(r#"{"window":"day","cap_usd":1}"#);
         negative.cap_usd = Usd(NanoUsd(-1));
-        assert!(Rule::new(&negative).unwrap_err().to_string().contains("at least 0"));
+        assert!(Rule::new(&negative, UnixMillis::default()).unwrap_err().to_string().contains("at least 0"));
     }
 
     #[test]
@@ -286,7 +289,7 @@ mod tests {
             budget(r#"{"window":"day","cap_usd":100}"#),
         ];
         let check = |scope: &str, expected: &[(&str, &str)]| {
-            let rules = rules_for(&budgets, &scope.parse().unwrap()).unwrap();
+            let rules = rules_for(&budgets, UnixMillis::default(), &scope.parse().unwrap()).unwrap();
             let found: Vec<_> = rules.iter().map(|rule| (rule.id.as_str(), rule.budget.cap_usd.to_string())).collect();
             let found: Vec<_> = found.iter().map(|(id, cap)| (*id, cap.as_str())).collect();
             assert_eq!(found, expected, "{scope}");

@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use async_nats::jetstream::Context;
 use tokio::sync::watch;
-use tollgate_types::{Budget, CacheRules, Gate, LaneKey, Scope, subjects};
+use tollgate_types::{Budget, CacheRules, Gate, LaneKey, Scope, UnixMillis, subjects};
 
 use crate::bucket::{Bucket, BucketError, Seen, Version};
 pub use access::{Access, is_allowed};
@@ -78,11 +78,24 @@ struct Shared {
 /// Every valid record.
 #[derive(Default)]
 struct Known {
-    teams: BTreeMap<String, Arc<TeamRecord>>,
-    organisation: Arc<Organisation>,
+    teams: BTreeMap<String, Stored<TeamRecord>>,
+    organisation: Stored<Organisation>,
     pauses: HashMap<Paused, Arc<Pause>>,
     /// The newest revision of each key that was looked at, so that an older one that arrives late changes nothing.
     revisions: HashMap<String, u64>,
+}
+
+/// A record, and when the server stored it.
+#[derive(Default)]
+struct Stored<T> {
+    record: Arc<T>,
+    at: UnixMillis,
+}
+
+impl<T> Clone for Stored<T> {
+    fn clone(&self) -> Stored<T> {
+        Stored { record: self.record.clone(), at: self.at }
+    }
 }
 
 impl Directory {
@@ -104,33 +117,34 @@ impl Directory {
 
     /// A team's record, if it is registered.
     pub fn team(&self, name: &str) -> Option<Arc<TeamRecord>> {
-        self.known().teams.get(name).cloned()
+        self.known().teams.get(name).map(|team| team.record.clone())
     }
 
     /// Every registered team, by name.
     pub fn teams(&self) -> Vec<(String, Arc<TeamRecord>)> {
-        self.known().teams.iter().map(|(name, record)| (name.clone(), record.clone())).collect()
+        self.known().teams.iter().map(|(name, team)| (name.clone(), team.record.clone())).collect()
     }
 
     /// What is configured about everybody together; the default if nothing is.
     pub fn organisation(&self) -> Arc<Organisation> {
-        self.known().organisation.clone()
+        self.known().organisation.record.clone()
     }
 
     /// The budgets of whoever owns a scope: the organisation's for the organisation, else its team's. None for a team that
-    /// is not registered.
-    pub fn budgets_of(&self, scope: &Scope) -> Vec<Budget> {
+    /// is not registered. With them comes when the server stored them.
+    pub fn budgets_of(&self, scope: &Scope) -> (Vec<Budget>, UnixMillis) {
+        let known = self.known();
         match scope.team() {
-            None => self.organisation().budgets.clone(),
-            Some(team) => self.team(team).map(|record| record.budgets.clone()).unwrap_or_default(),
+            None => (known.organisation.record.budgets.clone(), known.organisation.at),
+            Some(team) => known.teams.get(team).map(|team| (team.record.budgets.clone(), team.at)).unwrap_or_default(),
         }
     }
 
     /// What a team's jobs get of the cache of answers.
     pub fn cache_rules(&self, team: &str) -> CacheRules {
         let known = self.known();
-        let everybody = &known.organisation.cache;
-        known.teams.get(team).map_or_else(|| everybody.clone(), |record| record.cache.over(everybody))
+        let everybody = &known.organisation.record.cache;
+        known.teams.get(team).map_or_else(|| everybody.clone(), |team| team.record.cache.over(everybody))
     }
 
     /// Why a lane is paused, if it is: by itself, or with all lanes of its team.
@@ -229,7 +243,7 @@ enum Taken {
 
 impl Known {
     fn put(&mut self, version: &Version, checks: Checks) -> Taken {
-        let Version { key, value, revision, .. } = version;
+        let Version { key, value, revision, at } = version;
         if self.revisions.get(key).is_some_and(|known| known >= revision) {
             return Taken::Passed;
         }
@@ -244,9 +258,11 @@ impl Known {
         self.revisions.insert(key.clone(), *revision);
         let taken = match &about {
             About::Team(team) => decode(value, checks).map(|record| {
-                self.teams.insert(team.to_string(), Arc::new(record));
+                self.teams.insert(team.to_string(), Stored { record: Arc::new(record), at: *at });
             }),
-            About::Organisation => decode(value, checks).map(|record| self.organisation = Arc::new(record)),
+            About::Organisation => {
+                decode(value, checks).map(|record| self.organisation = Stored { record: Arc::new(record), at: *at })
+            }
             About::Pause(paused) => decode(value, checks).map(|pause| {
                 self.pauses.insert(paused.clone(), Arc::new(pause));
             }),
@@ -290,7 +306,7 @@ impl Known {
         match about(key) {
             Ok(Some(About::Team(team))) => self.teams.remove(team.as_str()).is_some(),
             Ok(Some(About::Organisation)) => {
-                self.organisation = Arc::default();
+                self.organisation = Stored::default();
                 true
             }
             Ok(Some(About::Pause(paused))) => self.pauses.remove(&paused).is_some(),

@@ -41,7 +41,8 @@ pub fn counted(records: &[Counted]) -> impl Iterator<Item = Booked<'_>> {
 /// The budgets of a scope, as configured now.
 pub fn rules_of(scope: &Scope, directory: &Directory) -> Vec<Rule> {
     // The directory refuses records that are no rules.
-    rules_for(&directory.budgets_of(scope), scope).unwrap_or_default()
+    let (budgets, as_of) = directory.budgets_of(scope);
+    rules_for(&budgets, as_of, scope).unwrap_or_default()
 }
 
 /// Which accounts a record counts in: everybody's and the team's always, because reports and later budgets want them;

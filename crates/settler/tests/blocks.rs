@@ -24,7 +24,7 @@ async fn leased(world: &World, records: &Records, lease: Duration) {
     let record = TeamRecord { budgets, ..TeamRecord::default() };
     let team = "search".parse().expect("a team");
     world.directory().await.put_team(&team, &record, Expected::Any).await.expect("it is set");
-    let rules = rules_for(&record.budgets, &scope()).expect("rules");
+    let rules = rules_for(&record.budgets, UnixMillis::default(), &scope()).expect("rules");
     let log = CommitLog::open(&world.jetstream().await).await.expect("the results stream");
     let now = UnixMillis::from(time::OffsetDateTime::now_utc());
     let mut account = Account::open(scope(), log.identity(), 0, now, &rules);

@@ -138,7 +138,8 @@ impl Ledger {
             return rules.clone();
         }
         // The directory refused records that are no rules.
-        let rules: Arc<[Rule]> = rules_for(&self.directory.budgets_of(scope), scope).unwrap_or_default().into();
+        let (budgets, as_of) = self.directory.budgets_of(scope);
+        let rules: Arc<[Rule]> = rules_for(&budgets, as_of, scope).unwrap_or_default().into();
         let mut cached = self.rules.write().expect("no holder panics");
         if cached.len() >= RULES_MAX {
             cached.clear();

@@ -64,10 +64,27 @@ enum Op {
 /// What happens in a rough life alone.
 #[derive(Clone, Debug)]
 enum Rough {
-    SpendUnheld { pot: Pot, cost: i64 },
-    SetCap { rule: Index, cap: i64 },
-    Raise { rule: Index, amount: i64, hours: i64 },
-    SwitchDowngrade { rule: Index },
+    SpendUnheld {
+        pot: Pot,
+        cost: i64,
+    },
+    SetCap {
+        rule: Index,
+        cap: i64,
+    },
+    Raise {
+        rule: Index,
+        amount: i64,
+        hours: i64,
+    },
+    SwitchDowngrade {
+        rule: Index,
+    },
+    /// A process takes that has not read yet of what was changed since the beginning.
+    TakeStale {
+        pot: Pot,
+        amount: i64,
+    },
 }
 
 fn pot() -> impl Strategy<Value = Pot> {
@@ -82,6 +99,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         (any::<Index>(), 0..2000i64).prop_map(|(rule, cap)| Rough::SetCap { rule, cap }),
         (any::<Index>(), 1..500i64, 1..50i64).prop_map(|(rule, amount, hours)| Rough::Raise { rule, amount, hours }),
         any::<Index>().prop_map(|rule| Rough::SwitchDowngrade { rule }),
+        (pot(), 0..300i64).prop_map(|(pot, amount)| Rough::TakeStale { pot, amount }),
     ];
     let op = prop_oneof![
         6 => (lease(), pot(), 0..300i64).prop_map(|(lease, pot, amount)| Op::Take { lease, pot, amount }),
@@ -132,6 +150,8 @@ struct Worker {
 struct World {
     account: Account,
     rules: Vec<Rule>,
+    /// Those of the beginning.
+    stale: Vec<Rule>,
     now: i64,
     is_honest: bool,
     log: Vec<(u64, UnixMillis, tollgate_types::UsageEvent)>,
@@ -143,7 +163,7 @@ impl World {
     fn new(rules: Vec<Rule>, is_honest: bool) -> World {
         let now = MIDNIGHT + 12 * HOUR;
         let account = Account::open(team(), "log", 0, UnixMillis(now), &rules);
-        World { account, rules, now, is_honest, log: vec![], workers: BTreeMap::new(), leases: 0 }
+        World { account, stale: rules.clone(), rules, now, is_honest, log: vec![], workers: BTreeMap::new(), leases: 0 }
     }
 
     fn step(&mut self, op: &Op) {
@@ -266,13 +286,23 @@ impl World {
             let rule = at.get(rules).clone();
             let mut budget = rule.budget.clone();
             change(&mut budget);
-            if let Ok(changed) = Rule::new(&budget) {
+            if let Ok(changed) = Rule::new(&budget, UnixMillis(rule.as_of.0 + 1)) {
                 let at = rules.iter().position(|other| other.id == rule.id).unwrap();
                 rules[at] = changed;
             }
         };
         let now = self.now;
         match rough {
+            Rough::TakeStale { pot, amount } => {
+                let now = UnixMillis(now);
+                self.account.refresh(now, &self.rules);
+                let ask = Ask { lease: "stale", pot: *pot, amount: NanoUsd(*amount), until: now };
+                let caps = |account: &Account| account.windows().values().map(|spent| spent.caps).collect::<Vec<_>>();
+                let before = caps(&self.account);
+                self.account.take(&ask, now, &self.stale).ok();
+                assert_eq!(caps(&self.account), before, "caps never go back to those of an older budget");
+                assert_eq!(self.account.refresh(now, &self.rules), [], "and nothing was taken beyond them");
+            }
             Rough::SpendUnheld { pot, cost } => self.append(event(*cost, hold("nobody", *pot, 0))),
             Rough::SetCap { rule, cap } => {
                 change(&mut self.rules, rule, &|budget| budget.cap_usd = Usd(NanoUsd(*cap)));
@@ -396,7 +426,7 @@ proptest! {
                 4 => {
                     let mut budget = rules[0].budget.clone();
                     budget.cap_usd = Usd(NanoUsd(a.clamp(0, crate::budget::CAP_MAX.0)));
-                    rules[0] = Rule::new(&budget).unwrap();
+                    rules[0] = Rule::new(&budget, UnixMillis::default()).unwrap();
                 }
                 // Nothing caps what is taken and spent for a while.
                 _ => {

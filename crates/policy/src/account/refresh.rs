@@ -32,7 +32,7 @@ impl Account {
     ///
     /// Windows whose end has passed begin again, without what was settled in them; holds stay and count in the new
     /// ones. Windows of new budgets begin with what is held; those of removed ones lose their caps, and go after a
-    /// while. Caps are those of `now`. What is settled and held above a cap that fell is recorded as an overrun.
+    /// while. Caps are those of `now`, unless they come from a budget that is newer than what this process knows. What is settled and held above a cap that fell is recorded as an overrun.
     pub fn refresh(&mut self, now: UnixMillis, rules: &[Rule]) -> Vec<Overrun> {
         // A process that lags must not bring an ended window back, so time only goes on; unless the record is far ahead
         // of it, for with windows of the future nothing that is spent today would count.
@@ -42,12 +42,14 @@ impl Account {
         for rule in rules {
             let caps = rule.caps_at(now);
             match self.windows.get_mut(&rule.id) {
+                // This process has not read yet of the budget that the caps come from.
+                Some(spent) if rule.as_of < spent.capped => spent.move_to(&rule.window, now),
                 Some(spent) => {
                     spent.denied = spent.denied.filter(|_| spent.caps == caps);
-                    (spent.caps, spent.gone) = (caps, None);
+                    (spent.caps, spent.capped, spent.gone) = (caps, rule.as_of, None);
                     spent.move_to(&rule.window, now);
                 }
-                None => drop(self.windows.insert(rule.id.clone(), Spent::new(&rule.window, caps, now))),
+                None => drop(self.windows.insert(rule.id.clone(), Spent::new(rule, caps, now))),
             }
         }
         self.let_go(now, rules);
@@ -95,13 +97,14 @@ impl Account {
 }
 
 impl Spent {
-    fn new(window: &Window, caps: super::Caps, now: UnixMillis) -> Spent {
-        let span = window.span(now);
+    fn new(rule: &Rule, caps: super::Caps, now: UnixMillis) -> Spent {
+        let span = rule.window.span(now);
         Spent {
             start: span.start,
             end: span.end,
             since: Some(now),
             caps,
+            capped: rule.as_of,
             settled: Pots::default(),
             overrun: Pots::default(),
             slices: Vec::new(),

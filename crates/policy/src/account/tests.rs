@@ -15,7 +15,7 @@ pub(super) const HOUR: i64 = 3_600_000;
 pub(super) const MIDNIGHT: i64 = 1_772_582_400_000;
 
 pub(super) fn rule(json: &str) -> Rule {
-    Rule::new(&serde_json::from_str::<Budget>(json).unwrap()).unwrap()
+    Rule::new(&serde_json::from_str::<Budget>(json).unwrap(), UnixMillis::default()).unwrap()
 }
 
 /// An event of team `a`, user `ann`.
@@ -140,7 +140,8 @@ impl Books {
     fn set_cap(&mut self, nanos: i64) {
         let mut budget = self.rules[0].budget.clone();
         budget.cap_usd = Usd(NanoUsd(nanos));
-        self.rules[0] = Rule::new(&budget).unwrap();
+        let as_of = UnixMillis(self.rules[0].as_of.0 + 1);
+        self.rules[0] = Rule::new(&budget, as_of).unwrap();
     }
 
     /// Settled, held, overrun of the first rule's window, both pots together.

@@ -120,7 +120,7 @@ fn the_record_s_wire_form_is_this_one() {
     ]);
     books.take("w", Main, 50).unwrap();
     books.fold(&event(20, hold("w", Main, 30)));
-    let expected = r#"{"version":1,"scope":"team:a","log":"log","folded":1,"as_of":1772625600000,"windows":{"day":{"start":1772582400000,"end":1772668800000,"caps":{"apart":{"main":200}},"settled":{"main":20},"overrun":{},"alerted":0,"alerted_at":0},"rolling 24h":{"start":1772539200000,"end":1772629200000,"caps":{"together":100},"settled":{"main":20},"overrun":{},"slices":[{"start":1772625600000,"settled":{"main":20},"overrun":{}}],"alerted":0,"alerted_at":0}},"blocks":{"w":{"held":{"main":20},"until":1772625660000,"turn":1}},"tally":{"m|succeeded":{"nanousd":20,"calls":1,"jobs":1}}}"#;
+    let expected = r#"{"version":1,"scope":"team:a","log":"log","folded":1,"as_of":1772625600000,"windows":{"day":{"start":1772582400000,"end":1772668800000,"caps":{"apart":{"main":200}},"capped":0,"settled":{"main":20},"overrun":{},"alerted":0,"alerted_at":0},"rolling 24h":{"start":1772539200000,"end":1772629200000,"caps":{"together":100},"capped":0,"settled":{"main":20},"overrun":{},"slices":[{"start":1772625600000,"settled":{"main":20},"overrun":{}}],"alerted":0,"alerted_at":0}},"blocks":{"w":{"held":{"main":20},"until":1772625660000,"turn":1}},"tally":{"m|succeeded":{"nanousd":20,"calls":1,"jobs":1}}}"#;
     assert_eq!(serde_json::to_string(&books.account).unwrap(), expected);
 }
 

@@ -41,6 +41,26 @@ fn a_cap_that_falls_below_what_is_spent_is_an_overrun_and_a_higher_one_is_room()
     assert_eq!(books.refresh(), 10);
 }
 
+/// A worker that lost its connection may write before it has read of the change.
+#[test]
+fn a_process_that_knows_an_older_budget_leaves_the_newer_caps_as_they_are() {
+    let mut books = Books::of_a_day();
+    let older = books.rules.clone();
+    books.set_cap(400);
+    books.take("w", Main, 300).unwrap();
+    let newer = std::mem::replace(&mut books.rules, older.clone());
+    assert_eq!(books.refresh(), 0, "what fits the newer cap is no overrun");
+    books.take("late", Main, 100).unwrap();
+    assert!(books.take("late", Main, 1).is_err());
+
+    books.rules = newer;
+    books.set_cap(350);
+    assert_eq!(books.refresh(), 50);
+    books.rules = older;
+    assert!(books.take("late", Main, 1).is_err(), "nor does it raise a cap that fell");
+    assert_eq!(books.sums(), (0, 400, 50));
+}
+
 #[test]
 fn a_raise_that_ends_records_what_was_spent_of_it() {
     let mut books = Books::of_a_day();
@@ -48,7 +68,7 @@ fn a_raise_that_ends_records_what_was_spent_of_it() {
     let until = UnixMillis(books.now.0 + HOUR);
     let amount_usd = Usd(NanoUsd(50));
     budget.raises = vec![Raise { amount_usd, from: books.now, until, author: "ann".into(), reason: String::new() }];
-    books.rules[0] = Rule::new(&budget).unwrap();
+    books.rules[0] = Rule::new(&budget, UnixMillis::default()).unwrap();
     books.take("w", Main, 140).unwrap();
     books.fold(&event(120, hold("w", Main, 140)));
     books.now = until;

@@ -105,7 +105,7 @@ pub(super) async fn run(scope: &Scope, operator: &Operator, cx: &Cx) -> Outcome 
 
 /// One that a rule for each caps, and that has not spent anything yet.
 fn unspent(scope: &Scope, owner: &Owned, now: UnixMillis) -> Vec<Line> {
-    accounts::of_scope(scope, &owner.budgets, None, now)
+    accounts::of_scope(scope, (&owner.budgets, now), None, now)
 }
 
 fn spent_on(account: &Account) -> Vec<SpentOn> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate_policy::budget::{BudgetError, Rule, check_budgets};
 use tollgate_queue::directory::{Access, RESULTS_KEEP_SECS_MAX, RESULTS_KEEP_SECS_MIN, WEIGHT_MAX};
-use tollgate_types::{Class, Limits, Target, Usd, WhenSpent};
+use tollgate_types::{Class, Limits, Target, UnixMillis, Usd, WhenSpent};
 
 use super::{Checker, build, listed};
 use crate::config::sections::{Budget, Config, Team};
@@ -161,7 +161,7 @@ impl Checker<'_> {
         }
         // The policy names the first field that is wrong. With that one mended it names the next.
         let mut mended = budget.kept();
-        while let Err(BudgetError::Field { field, problem, .. }) = Rule::new(&mended) {
+        while let Err(BudgetError::Field { field, problem, .. }) = Rule::new(&mended, UnixMillis::default()) {
             self.problem(format!("{at}.{field}"), format!("it {problem}"));
             if !mend(&mut mended, field) {
                 break;
