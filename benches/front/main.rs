@@ -95,7 +95,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let rounds = if options.quick { 1 } else { 3 };
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
-        let calls = if options.quick { connections * 4 + 20 } else { connections * 20 + 200 };
+        let calls = if options.quick { connections * 4 + 20 } else { connections * 20 + 60 };
         // Connections, lanes and pools are made before anything counts.
         run(&front, connections, connections * 2).await?;
         let (mut added_50, mut added_99) = (Vec::new(), Vec::new());

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod decision;
+mod drain;
 mod guarded;
 mod latency;
 mod memory;
@@ -35,14 +36,16 @@ pub(crate) enum Leg {
     Screened,
     /// ClickHouse away for ten minutes at 200 jobs/s; with `--quick` for 20 s
     Outage,
+    /// The sink alone, over a log that is full
+    Drain,
     /// Decoding a job, and choosing who goes next
     Decision,
 }
 
 impl Leg {
-    /// All but the outage, which takes a quarter of an hour.
+    /// All but the outage, which takes a quarter of an hour, and what is its sequel.
     pub(crate) fn all() -> Vec<Leg> {
-        Leg::value_variants().iter().copied().filter(|leg| *leg != Leg::Outage).collect()
+        Leg::value_variants().iter().copied().filter(|leg| ![Leg::Outage, Leg::Drain].contains(leg)).collect()
     }
 }
 
@@ -58,6 +61,7 @@ pub(crate) async fn run(legs: &[Leg], size: Size) -> anyhow::Result<()> {
             Leg::Guarded => guarded::run(size).await?,
             Leg::Screened => screened::run(size).await?,
             Leg::Outage => outage::run(size).await?,
+            Leg::Drain => drain::run(size).await?,
             Leg::Decision => decision::run(size)?,
         }
     }

@@ -13,14 +13,15 @@
 //!   the committed sequence and a pending batch is never cut anew.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tollgate_queue::commit_log::{LogEntry, LogError, Tail};
-use tollgate_types::EventError;
-use tollgate_usage::{Row, StoreError, rows};
+use tollgate_queue::commit_log::LogError;
+use tollgate_usage::{Row, StoreError};
 
+use crate::ahead::{Ahead, Batch, Next, Reading};
 use crate::backoff::delay;
 use crate::entombed::Entombed;
 use crate::lease::{Lead, Left};
@@ -46,7 +47,7 @@ impl Sink {
     async fn serve_incarnation(&self, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
         self.adopt_stream(lead, stop).await?;
         if lead.manifest().survey_end.is_none() {
-            if !self.finish_pending(&Entombed::unsurveyed(), lead, stop).await? {
+            if !self.finish_pending(Arc::new(Entombed::unsurveyed()), lead, stop).await? {
                 return Ok(());
             }
             match self.log.bounds().await {
@@ -56,43 +57,45 @@ impl Sink {
             }
         }
         let Some(entombed) = self.survey(lead, stop).await? else { return Ok(()) };
-        if !self.finish_pending(&entombed, lead, stop).await? {
+        let entombed = Arc::new(entombed);
+        if !self.finish_pending(entombed.clone(), lead, stop).await? {
             return Ok(());
         }
-        let mut tail = self.log.tail(lead.manifest().committed_seq + 1);
+        let ahead =
+            |lead: &Lead| Ahead::of(self.log.tail(lead.manifest().committed_seq + 1), self.reading(entombed.clone()));
+        let mut batches = ahead(lead);
         loop {
-            let read = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Left::Stopped),
-                read = tail.next_batch(self.config.batch_rows_max.clamp(1, READ_MAX), self.config.batch_wait) => read,
+                next = batches.next() => next,
             };
-            let Ok(entries) = read else { return Ok(()) };
-            let readable = readable(&entries);
-            if readable.is_empty() {
-                self.idle(lead, stop).await?;
-            }
-            for batch in cut(readable, self.config.batch_rows_max) {
-                self.deliver(batch, &entombed, lead, stop).await?;
-            }
-            report(lead, &tail);
-            if readable.len() < entries.len() {
-                self.wait_for_a_newer_one(&entries[readable.len()], lead, stop).await?;
-                tail = self.log.tail(lead.manifest().committed_seq + 1);
+            match next {
+                Next::Batch(batch, pending) => {
+                    self.deliver(&batch, lead, stop).await?;
+                    report(lead, pending);
+                }
+                Next::Nothing(pending) => {
+                    self.idle(lead, stop).await?;
+                    report(lead, pending);
+                }
+                Next::Newer { seq } => {
+                    self.wait_for_a_newer_one(seq, lead, stop).await?;
+                    batches = ahead(lead);
+                }
+                Next::Recreated => return Ok(()),
             }
         }
     }
 
+    fn reading(&self, entombed: Arc<Entombed>) -> Reading {
+        let stream = self.log.identity().to_owned();
+        Reading { entombed, stream, rows_max: self.config.batch_rows_max, wait: self.config.batch_wait }
+    }
+
     /// Holds before a record that this version cannot read: passing over it would lose its cost.
-    async fn wait_for_a_newer_one(
-        &self,
-        entry: &LogEntry,
-        lead: &mut Lead,
-        stop: &CancellationToken,
-    ) -> Result<(), Left> {
-        tracing::error!(
-            seq = entry.seq,
-            "a record of a newer version of tollgate; stop this sink and start a newer one"
-        );
+    async fn wait_for_a_newer_one(&self, seq: u64, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
+        tracing::error!(seq, "a record of a newer version of tollgate; stop this sink and start a newer one");
         self.pause(NEWER_PAUSE, lead, stop).await
     }
 
@@ -162,7 +165,7 @@ impl Sink {
     /// Finishes what a sink before us began, if it did. Says no if the stream is another.
     async fn finish_pending(
         &self,
-        entombed: &Entombed,
+        entombed: Arc<Entombed>,
         lead: &mut Lead,
         stop: &CancellationToken,
     ) -> Result<bool, Left> {
@@ -176,7 +179,7 @@ impl Sink {
     async fn replay(
         &self,
         pending: &Pending,
-        entombed: &Entombed,
+        entombed: Arc<Entombed>,
         lead: &mut Lead,
         stop: &CancellationToken,
     ) -> Result<bool, Left> {
@@ -203,52 +206,36 @@ impl Sink {
             }
         };
         lose((pending.last - pending.first + 1).saturating_sub(entries.len() as u64), pending.first);
-        let batch = self.batch(&entries, entombed);
-        if batch.len() as u64 != pending.count {
+        let batch = self.reading(entombed).batch(&entries);
+        if batch.rows.len() as u64 != pending.count {
             tracing::error!(
                 token = pending.token,
                 rows_then = pending.count,
-                rows_now = batch.len(),
+                rows_now = batch.rows.len(),
                 "the pending batch does not read as it did"
             );
         }
-        self.insert(&batch, &pending.token, lead, stop).await?;
+        self.insert(&batch.rows, &pending.token, lead, stop).await?;
         lead.advance(Step::Commit, stop).await?;
         Ok(true)
     }
 
     /// Moves one batch. The order is the point; see the top of the file.
-    async fn deliver(
-        &self,
-        entries: &[LogEntry],
-        entombed: &Entombed,
-        lead: &mut Lead,
-        stop: &CancellationToken,
-    ) -> Result<(), Left> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let (first, last) = (first.seq, last.seq);
+    async fn deliver(&self, batch: &Batch, lead: &mut Lead, stop: &CancellationToken) -> Result<(), Left> {
+        let Batch { first, last, entries, rows } = batch;
         let needed = lead.manifest().committed_seq + 1;
-        lose((last + 1 - needed).saturating_sub(entries.len() as u64), needed);
-        let malformed = count_malformed(entries);
-        metrics::counter!("tollgate_sink_malformed_records_total").increment(malformed);
-        let batch = self.batch(entries, entombed);
-        if batch.is_empty() {
-            return lead.advance(Step::Skip { to: last }, stop).await;
+        lose((last + 1 - needed).saturating_sub(*entries), needed);
+        if rows.is_empty() {
+            return lead.advance(Step::Skip { to: *last }, stop).await;
         }
         // A kill before this line: nothing happened. After it: the batch is replayed as it is, by us or another.
-        lead.advance(Step::Begin { first, last, count: batch.len() as u64 }, stop).await?;
+        lead.advance(Step::Begin { first: *first, last: *last, count: rows.len() as u64 }, stop).await?;
         let token = lead.manifest().pending.as_ref().map(|p| p.token.clone()).expect("it has just begun");
         // A kill here, or anywhere inside: replayed under the same token, counted once.
-        self.insert(&batch, &token, lead, stop).await?;
+        self.insert(rows, &token, lead, stop).await?;
         // A kill here: replayed, and ClickHouse drops the repetition.
         lead.advance(Step::Commit, stop).await
         // A kill from here on: the next sink starts behind the batch.
-    }
-
-    fn batch(&self, entries: &[LogEntry], entombed: &Entombed) -> Vec<Row> {
-        let stream = self.log.identity();
-        let counted = entries.iter().filter_map(|entry| entombed.counted(entry, stream));
-        counted.flat_map(|(stamp, event)| rows(stamp, event)).collect()
     }
 
     /// Inserts a batch, trying for ever: the same rows under the same token.
@@ -329,17 +316,8 @@ impl Sink {
 
 /// How often a sink that is too old looks again.
 const NEWER_PAUSE: Duration = Duration::from_secs(10);
-/// The most entries that are read at once, whatever a batch may hold: their headers stand in memory, a few KiB each.
-const READ_MAX: usize = 20_000;
 /// How many entries of a survey are read at once.
 const SURVEY_BATCH: usize = 1000;
-
-/// The entries before the first that only a newer version can read.
-fn readable(entries: &[LogEntry]) -> &[LogEntry] {
-    let newer = |entry: &LogEntry| matches!(entry.event, Err(EventError::Newer(_)));
-    let until = entries.iter().position(newer).unwrap_or(entries.len());
-    &entries[..until]
-}
 
 /// Records that were removed from the log before they were in ClickHouse: only retention or an operator does that. A
 /// first sink also counts those whose tombstones it reads later, and books then.
@@ -351,47 +329,9 @@ fn lose(count: u64, from: u64) {
     }
 }
 
-fn count_malformed(entries: &[LogEntry]) -> u64 {
-    let mut malformed = 0;
-    for entry in entries.iter().filter(|entry| entry.buried.is_none()) {
-        if let Err(reason) = &entry.event {
-            malformed += 1;
-            tracing::warn!(
-                seq = entry.seq,
-                subject = entry.subject,
-                %reason,
-                "a message of the results stream is no record"
-            );
-        }
-    }
-    malformed
-}
-
-/// Cuts records into batches of at most so many rows; a batch has one record at least.
-fn cut(mut entries: &[LogEntry], rows_max: usize) -> Vec<&[LogEntry]> {
-    let mut batches = Vec::new();
-    while !entries.is_empty() {
-        let mut rows = 0;
-        let fits = entries.iter().take_while(|entry| {
-            rows += rows_max_of(entry);
-            rows <= rows_max
-        });
-        let (batch, rest) = entries.split_at(fits.count().max(1));
-        batches.push(batch);
-        entries = rest;
-    }
-    batches
-}
-
-/// The most rows that a record makes: one for each call, and one more.
-fn rows_max_of(entry: &LogEntry) -> usize {
-    let event = entry.event.as_ref().ok().or_else(|| entry.buried.as_ref().map(|buried| &buried.event));
-    event.map_or(0, |event| event.attempts.len() + 1)
-}
-
-fn report(lead: &Lead, tail: &Tail) {
+fn report(lead: &Lead, pending: Option<u64>) {
     metrics::gauge!("tollgate_sink_committed_sequence").set(lead.manifest().committed_seq as f64);
-    if let Some(pending) = tail.pending() {
+    if let Some(pending) = pending {
         metrics::gauge!("tollgate_sink_lag_records").set(pending as f64);
     }
 }
@@ -410,43 +350,5 @@ fn report_failure(error: &StoreError, token: &str, failures: u32) {
             fault = fault.as_str(),
             "insert refused; the same batch again until it is mended"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use tollgate_types::{UnixMillis, UsageEvent};
-
-    use super::*;
-
-    fn entry(seq: u64, calls: usize) -> LogEntry {
-        let call = json!({
-            "provider": "p", "model": "m", "outcome": "ok", "http_status": 200, "started_at": 0, "latency_ms": 1,
-            "first_byte_ms": 0, "tokens": {"input": 7, "output": 3}, "usage_source": "provider", "cost_nanousd": 1,
-            "price_version": "1",
-        });
-        let event: UsageEvent = serde_json::from_value(json!({
-            "version": 1, "kind": "result", "job": "j", "team": "search", "class": "batch", "run": "r", "worker": "w",
-            "delivery": 1, "status": "succeeded", "cache": "miss", "accepted_at": 0, "queued_ms": 0, "run_ms": 0,
-            "attempts": vec![call; calls],
-        }))
-        .expect("an event");
-        LogEntry { seq, subject: String::new(), at: UnixMillis(0), event: Ok(event), buried: None }
-    }
-
-    #[test]
-    fn batches_are_as_large_as_their_rows_allow_and_lose_no_record() {
-        let check = |calls: &[usize], rows_max: usize, expected: &[usize]| {
-            let entries: Vec<LogEntry> = calls.iter().zip(1..).map(|(calls, seq)| entry(seq, *calls)).collect();
-            let batches = cut(&entries, rows_max);
-            assert_eq!(batches.iter().map(|batch| batch.len()).collect::<Vec<_>>(), expected, "{calls:?}");
-            let all: Vec<u64> = batches.iter().flat_map(|batch| batch.iter().map(|entry| entry.seq)).collect();
-            assert_eq!(all, (1..=calls.len() as u64).collect::<Vec<_>>());
-        };
-        check(&[], 4, &[]);
-        check(&[1, 1, 1, 1, 1], 4, &[2, 2, 1]);
-        check(&[1, 8, 1], 4, &[1, 1, 1]);
-        check(&[0, 0, 0, 0, 1], 4, &[4, 1]);
     }
 }
