@@ -15,6 +15,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tollgate_types::UnixMillis;
 
+use crate::direct;
+
 pub use watch::{Seen, Watch};
 
 /// How long one read or write may take: a healthy server needs under a millisecond, an election a few seconds.
@@ -123,6 +125,23 @@ impl Bucket {
             }
         });
         all.await.map_err(|elapsed| BucketError::Unreadable(elapsed.into()))
+    }
+
+    /// The same as [`read_all`](Self::read_all) in one question and without a consumer, for up to 1,024 keys. A replica
+    /// that is behind may answer: the newest writes may be missing. Cancel safe.
+    ///
+    /// # Errors
+    /// [`BucketError::Unreadable`].
+    pub async fn last_of_each(&self, prefix: &str) -> Result<Vec<Version>, BucketError> {
+        let question = serde_json::json!({ "multi_last": [format!("{}{prefix}>", self.store.prefix)] });
+        let answer = direct::batch(&self.context.client(), &self.store.stream_name, &question).await;
+        let stored = answer.map_err(|error| BucketError::Unreadable(error.into()))?.messages;
+        let live = stored.into_iter().filter(|stored| !is_tombstone(&stored.headers));
+        let version = |stored: direct::Stored| {
+            let key = stored.subject.strip_prefix(&self.store.prefix)?.to_owned();
+            Some(Version { key, value: stored.payload, revision: stored.sequence, at: stored.at })
+        };
+        Ok(live.filter_map(version).collect())
     }
 
     /// The value of a key and its revision; `None` if it was never written or was deleted. Cancel safe.

@@ -5,8 +5,11 @@
 //! So each worker keeps the sequences of its jobs in flight under a key of its own, and writes them *before* a job may
 //! pay: one write for all who begin together. After a lost connection every worker reads everybody's keys, and takes a
 //! job that stands there and comes as a first delivery for what it is: delivered again.
+//!
+//! Beside each sequence stands what the job's id comes to and when it was accepted, so that a second message of the same
+//! id is known as long as the first is in flight anywhere: see [`InFlight::has_copy`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -14,6 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tollgate_types::{Digest, JobId};
 
 use crate::bucket::Version;
 use crate::clock::ServerClock;
@@ -27,11 +32,12 @@ pub struct InFlight {
     clock: ServerClock,
     ours: Arc<Mutex<Sequences>>,
     theirs: RwLock<Sequences>,
+    others: Arc<Others>,
     asking: mpsc::Sender<oneshot::Sender<()>>,
     stuck: Arc<AtomicBool>,
     key: String,
     /// Ends with this.
-    _writer: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 /// A job in flight; it leaves when this is dropped. What is still written then does no harm: a job that has its result
@@ -39,36 +45,123 @@ pub struct InFlight {
 pub struct Entry {
     ours: Arc<Mutex<Sequences>>,
     place: Place,
+    mark: Mark,
+}
+
+/// What the other workers have in flight.
+struct Others {
+    state: State,
+    clock: ServerClock,
+    /// Our own key, which is none of theirs.
+    key: String,
+    seen: RwLock<Seen>,
+    /// When the last reading began: whoever asked before that is answered by it.
+    reading: tokio::sync::Mutex<Reading>,
+}
+
+#[derive(Default)]
+struct Reading {
+    began: Option<Instant>,
+    workers: u32,
+}
+
+#[derive(Default)]
+struct Seen {
+    ids: HashMap<u32, Vec<Mark>>,
+    at: Option<Instant>,
+}
+
+/// What tells a message from another one of the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    /// What team and id come to.
+    id: u32,
+    /// The second in which the message was accepted, of a span of 18 hours. A job that was parked keeps it, and two messages
+    /// of one id are a whole duplicate window apart.
+    second: u16,
 }
 
 /// Messages by the stream that they are in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sequences {
+    jobs: BTreeMap<u64, Mark>,
+    wait: BTreeMap<u64, Mark>,
+}
+
+/// The same as it is written: sequence, id, second.
+#[derive(Serialize)]
+struct Written {
+    jobs: Vec<(u64, u32, u16)>,
+    wait: Vec<(u64, u32, u16)>,
+}
+
+/// The same as it is read: a worker of before wrote sequences alone.
+#[derive(Deserialize)]
+struct Read {
     #[serde(default)]
-    jobs: BTreeSet<u64>,
+    jobs: Vec<Noted>,
     #[serde(default)]
-    wait: BTreeSet<u64>,
+    wait: Vec<Noted>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Noted {
+    Marked(u64, u32, u16),
+    Plain(u64),
+}
+
+impl Mark {
+    /// That of a message of before, which is nobody's copy.
+    const NONE: Mark = Mark { id: 0, second: 0 };
+
+    fn of(place: &Place, team: &str, job: &JobId) -> Mark {
+        let digest = Digest::of(&[team.as_bytes(), job.as_str().as_bytes()]);
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        let second = place.accepted_at.0.div_euclid(1000).rem_euclid(1 << 16);
+        let second = u16::try_from(second).expect("it is smaller than the divisor");
+        Mark { id: u32::from_be_bytes([a, b, c, d]).max(1), second }
+    }
+
+    fn is_copy_of(self, other: Mark) -> bool {
+        self.id == other.id && self.second != other.second
+    }
 }
 
 impl Sequences {
-    fn of(&self, origin: Origin) -> &BTreeSet<u64> {
+    fn of(&self, origin: Origin) -> &BTreeMap<u64, Mark> {
         match origin {
             Origin::Jobs => &self.jobs,
             Origin::Wait => &self.wait,
         }
     }
 
-    fn of_mut(&mut self, origin: Origin) -> &mut BTreeSet<u64> {
+    fn of_mut(&mut self, origin: Origin) -> &mut BTreeMap<u64, Mark> {
         match origin {
             Origin::Jobs => &mut self.jobs,
             Origin::Wait => &mut self.wait,
         }
     }
 
-    /// Reads a worker's key; before there was a second stream it held a plain list.
+    fn has_copy_of(&self, mark: Mark) -> bool {
+        self.jobs.values().chain(self.wait.values()).any(|other| other.is_copy_of(mark))
+    }
+
+    /// Reads a worker's key; what is none of ours is nothing.
     fn read(value: &[u8]) -> Sequences {
-        let plain = || serde_json::from_slice(value).map(|jobs| Sequences { jobs, ..Sequences::default() });
-        serde_json::from_slice::<Sequences>(value).or_else(|_| plain()).unwrap_or_default()
+        let Ok(Read { jobs, wait }) = serde_json::from_slice(value) else { return Sequences::default() };
+        let noted = |noted: Noted| match noted {
+            Noted::Marked(sequence, id, second) => (sequence, Mark { id, second }),
+            Noted::Plain(sequence) => (sequence, Mark::NONE),
+        };
+        Sequences { jobs: jobs.into_iter().map(noted).collect(), wait: wait.into_iter().map(noted).collect() }
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let written = |(&sequence, mark): (&u64, &Mark)| (sequence, mark.id, mark.second);
+        let written =
+            Written { jobs: self.jobs.iter().map(written).collect(), wait: self.wait.iter().map(written).collect() };
+        serde_json::to_vec(&written).expect("numbers serialise")
     }
 }
 
@@ -76,6 +169,16 @@ impl Sequences {
 const PREFIX: &str = "in-flight.";
 /// A key that was not written for so long is a dead worker's: no job is in flight for an hour.
 const STALE: Duration = Duration::from_secs(3600);
+/// A key that was not written for so long says nothing of copies: its worker is dead, or all that it has runs longer than
+/// any call does.
+const SILENT: Duration = Duration::from_secs(900);
+/// How often the others' keys are read, so that most copies are known without asking.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What was read is as good as unread after so long.
+const SEEN_MAX: Duration = Duration::from_secs(6);
+/// Readings follow each other no faster than so much for each other worker: what all of them read grows with the square of
+/// their number.
+const READ_EVERY: Duration = Duration::from_millis(1);
 /// Jobs that wait for one write; more than this do not begin together.
 const WAITING_MAX: usize = 4096;
 
@@ -86,15 +189,24 @@ impl InFlight {
         let key = format!("{PREFIX}{}.{process}", worker.chars().map(plain).collect::<String>());
         let (asking, asked) = mpsc::channel(WAITING_MAX);
         let (ours, stuck) = (Arc::<Mutex<Sequences>>::default(), Arc::<AtomicBool>::default());
-        let mut writer = JoinSet::new();
-        writer.spawn(write(state.clone(), key.clone(), ours.clone(), asked, stuck.clone()));
-        InFlight { state, clock, ours, theirs: RwLock::default(), asking, stuck, key, _writer: writer }
+        let others = Arc::new(Others {
+            state: state.clone(),
+            clock: clock.clone(),
+            key: key.clone(),
+            seen: RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write(state.clone(), key.clone(), ours.clone(), asked, stuck.clone()));
+        tasks.spawn(follow(others.clone()));
+        InFlight { state, clock, ours, theirs: RwLock::default(), others, asking, stuck, key, _tasks: tasks }
     }
 
     /// Notes a job, and returns when that is kept. Cancel safe.
-    pub async fn enter(&self, place: &Place) -> Entry {
-        self.ours.lock().expect("no holder panics").of_mut(place.origin).insert(place.sequence);
-        let entry = Entry { ours: self.ours.clone(), place: *place };
+    pub async fn enter(&self, place: &Place, team: &str, job: &JobId) -> Entry {
+        let mark = Mark::of(place, team, job);
+        self.ours.lock().expect("no holder panics").of_mut(place.origin).insert(place.sequence, mark);
+        let entry = Entry { ours: self.ours.clone(), place: *place, mark };
         loop {
             let (kept, wait) = oneshot::channel();
             if self.asking.send(kept).await.is_ok() && wait.await.is_ok() {
@@ -105,6 +217,34 @@ impl InFlight {
         }
     }
 
+    /// Whether another message of the same id is in flight, as far as is known without asking; also if that is not known
+    /// well enough.
+    pub fn may_have_copy(&self, entry: &Entry) -> bool {
+        let seen = self.others.seen.read().expect("no holder panics");
+        let known = seen.at.is_some_and(|at| at.elapsed() < SEEN_MAX);
+        !known || seen.has_copy_of(entry.mark) || self.has_copy_here(entry)
+    }
+
+    /// Whether another message of the same id is in flight now, at this worker or another. Of two that ask this after
+    /// both were noted, one at least is told so. Ids that come to the same number are taken for one: one in four thousand
+    /// million.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The others' keys could not be read; then the job must not run.
+    pub async fn has_copy(&self, entry: &Entry) -> Result<bool, StateError> {
+        if self.has_copy_here(entry) {
+            return Ok(true);
+        }
+        self.others.read_after(Instant::now()).await?;
+        Ok(self.others.seen.read().expect("no holder panics").has_copy_of(entry.mark))
+    }
+
+    fn has_copy_here(&self, entry: &Entry) -> bool {
+        self.ours.lock().expect("no holder panics").has_copy_of(entry.mark)
+    }
+
     /// Whether the last write did not succeed yet.
     pub fn stuck(&self) -> bool {
         self.stuck.load(Ordering::Relaxed)
@@ -112,7 +252,7 @@ impl InFlight {
 
     /// Whether somebody had this job in flight when everybody's keys were read last.
     pub fn was_in_flight(&self, place: &Place) -> bool {
-        self.theirs.read().expect("no holder panics").of(place.origin).contains(&place.sequence)
+        self.theirs.read().expect("no holder panics").of(place.origin).contains_key(&place.sequence)
     }
 
     /// Reads everybody's keys: after every lost connection, before the next pull.
@@ -142,6 +282,50 @@ impl InFlight {
     }
 }
 
+impl Seen {
+    fn has_copy_of(&self, mark: Mark) -> bool {
+        self.ids.get(&mark.id).is_some_and(|others| others.iter().any(|other| other.is_copy_of(mark)))
+    }
+}
+
+impl Others {
+    /// Reads the others' keys, unless somebody began to after `asked`.
+    async fn read_after(&self, asked: Instant) -> Result<(), StateError> {
+        let mut last = self.reading.lock().await;
+        if let Some(began) = last.began {
+            if began >= asked {
+                return Ok(());
+            }
+            tokio::time::sleep_until(began + READ_EVERY * last.workers).await;
+        }
+        let began = Instant::now();
+        let (mut ids, mut workers) = (HashMap::<u32, Vec<Mark>>::new(), 0);
+        for Version { key, value, at, .. } in self.state.last_of_each(PREFIX).await? {
+            if key == self.key || self.clock.now().since(at) > SILENT {
+                continue;
+            }
+            workers += 1;
+            let theirs = Sequences::read(&value);
+            for mark in theirs.jobs.into_values().chain(theirs.wait.into_values()).filter(|mark| *mark != Mark::NONE) {
+                ids.entry(mark.id).or_default().push(mark);
+            }
+        }
+        *self.seen.write().expect("no holder panics") = Seen { ids, at: Some(began) };
+        *last = Reading { began: Some(began), workers };
+        Ok(())
+    }
+}
+
+/// Reads the others' keys now and then.
+async fn follow(others: Arc<Others>) {
+    loop {
+        if let Err(error) = others.read_after(Instant::now()).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "jobs in flight elsewhere not read");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.ours.lock().expect("no holder panics").of_mut(self.place.origin).remove(&self.place.sequence);
@@ -165,7 +349,7 @@ async fn write(
         // Taken after everybody who waits had entered.
         let value = {
             let ours = ours.lock().expect("no holder panics");
-            serde_json::to_vec(&*ours).expect("numbers serialise")
+            ours.write()
         };
         let mut tries = 0;
         while let Err(error) = state.put(&key, value.clone().into()).await {
@@ -189,14 +373,34 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
+    use tollgate_types::UnixMillis;
+
     use super::*;
 
+    fn mark(id: u32, second: u16) -> Mark {
+        Mark { id, second }
+    }
+
     #[test]
-    fn the_streams_are_told_apart_and_a_key_of_before_is_read() {
-        let both = Sequences { jobs: [1, 2].into(), wait: [2].into() };
-        let written = serde_json::to_vec(&both).unwrap();
-        assert_eq!(Sequences::read(&written), both);
-        assert_eq!(Sequences::read(b"[1,2]"), Sequences { wait: [].into(), ..both });
+    fn the_streams_are_told_apart_and_keys_of_before_are_read() {
+        let both = Sequences { jobs: [(1, mark(7, 1)), (2, mark(8, 2))].into(), wait: [(2, mark(9, 3))].into() };
+        assert_eq!(Sequences::read(&both.write()), both);
+        let of_before = Sequences { jobs: [(1, Mark::NONE), (2, Mark::NONE)].into(), wait: [].into() };
+        assert_eq!(Sequences::read(br#"{"jobs":[1,2]}"#), of_before);
         assert_eq!(Sequences::read(b"x"), Sequences::default());
+    }
+
+    #[test]
+    fn a_copy_has_the_same_id_and_was_accepted_at_another_time() {
+        let of = Sequences { jobs: [(1, mark(7, 10))].into(), wait: [(2, mark(8, 20))].into() };
+        assert!(of.has_copy_of(mark(7, 11)));
+        assert!(!of.has_copy_of(mark(7, 10)), "itself, or what it was before it was parked");
+        assert!(of.has_copy_of(mark(8, 10)), "one that waited");
+        assert!(!of.has_copy_of(mark(9, 10)));
+        let place = |ms| Place { origin: Origin::Jobs, sequence: 1, delivered: 1, accepted_at: UnixMillis(ms) };
+        let of = |ms, team| Mark::of(&place(ms), team, &"a".parse().unwrap());
+        assert!(of(1_763_000_000_999, "a").is_copy_of(of(1_763_000_001_000, "a")));
+        assert!(!of(1_763_000_000_000, "a").is_copy_of(of(1_763_000_000_999, "a")));
+        assert!(!of(1_763_000_000_000, "a").is_copy_of(of(1_763_000_009_000, "b")), "of another team");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -52,6 +52,8 @@ pub struct Lanes {
     /// When the jobs stream was created, ns: names its incarnation in ids. Read again with every count, because an
     /// operator may make the stream anew under a running worker.
     stream_created_ns: Arc<AtomicI64>,
+    /// How long the jobs stream knows an id again, ms. Read as often: an operator may change it.
+    duplicate_window_ms: Arc<AtomicU64>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +62,15 @@ struct StreamInfo {
     #[serde(default)]
     ts: Option<String>,
     state: StreamState,
+    #[serde(default)]
+    config: StreamConfig,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamConfig {
+    /// In nanoseconds.
+    #[serde(default)]
+    duplicate_window: u64,
 }
 
 #[derive(Deserialize)]
@@ -81,12 +92,18 @@ impl Lanes {
         // Before anything is judged by it: until the first observation the clock is that of this machine.
         observe(&clock, asked, &info);
         let stream_created_ns = Arc::new(AtomicI64::new(created_ns(&info)?));
-        Ok(Lanes { client: client.clone(), context, config, clock, stream_created_ns })
+        let duplicate_window_ms = Arc::new(AtomicU64::new(info.config.duplicate_window / 1_000_000));
+        Ok(Lanes { client: client.clone(), context, config, clock, stream_created_ns, duplicate_window_ms })
     }
 
     /// When the jobs stream was created, in nanoseconds since the Unix epoch.
     pub fn stream_created_ns(&self) -> i128 {
         self.stream_created_ns.load(Ordering::Relaxed).into()
+    }
+
+    /// How long the server knows an id again: of two messages of one id, the second came so much later at least.
+    pub fn duplicate_window(&self) -> Duration {
+        Duration::from_millis(self.duplicate_window_ms.load(Ordering::Relaxed))
     }
 
     /// Asks which lanes have jobs: one question, 0.5 ms at 300 lanes. Sets the server's clock on the way.
@@ -97,6 +114,7 @@ impl Lanes {
         let asked = Instant::now();
         let info = stream_info(&self.client, r#"{"subjects_filter":"tollgate.jobs.>"}"#).await?;
         self.stream_created_ns.store(created_ns(&info)?, Ordering::Relaxed);
+        self.duplicate_window_ms.store(info.config.duplicate_window / 1_000_000, Ordering::Relaxed);
         observe(&self.clock, asked, &info);
         let counts = info.state.subjects.unwrap_or_default().into_iter();
         let lanes = counts.filter_map(|(subject, n)| Some((subjects::parse_jobs(&subject)?, n))).collect();

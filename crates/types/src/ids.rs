@@ -217,6 +217,11 @@ impl Digest {
         Digest(hasher.finalize().into())
     }
 
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Whether both are the same, in a time that does not tell where they differ: for secrets.
     #[must_use]
     pub fn is_same_as(&self, other: &Digest) -> bool {

@@ -13,6 +13,7 @@ use tollgate_queue::{Blobs, Connection, InFlight, Lanes, Results, ServerClock, W
 
 use crate::cache::Cache;
 use crate::config::{Config, Parts};
+use crate::copies::Watchfulness;
 use crate::elsewhere;
 use crate::fleet::Fleet;
 use crate::flight::Claims;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
     pub(crate) in_flight: InFlight,
+    /// Until when it is asked of every job whether there is a copy of it.
+    pub(crate) watchful: Watchfulness,
     pub(crate) directory: Directory,
     pub(crate) routes: Arc<Routes>,
     pub(crate) caller: Caller,
@@ -101,6 +104,7 @@ impl Context {
             cache: Cache::new(&parts.connection, config.cache_memory_bytes_max),
             claims: Claims::new(&parts.connection),
             in_flight: InFlight::new(parts.state.clone(), parts.clock.clone(), &config.name, &process),
+            watchful: Watchfulness::new(parts.clock.now()),
             meters: Meters::new(&routes),
             estimates: Mutex::new(OutputEstimates::new(ANSWER_TOKENS.min(config.output_tokens_default))),
             config,

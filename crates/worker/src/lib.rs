@@ -17,6 +17,7 @@ mod capture;
 mod commit;
 mod config;
 mod context;
+mod copies;
 mod delays;
 mod deltas;
 mod desk;

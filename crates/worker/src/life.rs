@@ -1,7 +1,7 @@
 //! The life of one job, from delivery to settlement. Read this file first.
 //!
 //! ```text
-//! deliver → identify → decode → parked already? → already answered? (and noted as in flight)
+//! deliver → identify → decode → parked already? → already answered? (and noted as in flight) → a copy under way?
 //!         → admit (team, deadline, its time, reply) → elsewhere? (a body that fits no message is fetched) → route → screen
 //!           the prompt → cache? → hold (money, permits; a cheaper model) → board → suspect? → call (again, at another
 //!           deployment, by another model; deltas while it is written) → screen the answer → commit result with usage (its
@@ -38,8 +38,8 @@ use crate::run::{Run, Unknown};
 use crate::running::Cancelled;
 use crate::screen::{Passed, Told};
 use crate::{
-    admit, answered, cache, call, capture, commit, deltas, elsewhere, flight, hold, identify, park, reply, route,
-    screen, suspect,
+    admit, answered, cache, call, capture, commit, copies, deltas, elsewhere, flight, hold, identify, park, reply,
+    route, screen, suspect,
 };
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
@@ -51,6 +51,9 @@ pub(crate) enum Unfinished {
     /// The stream of waiting jobs could not be asked: a copy of the job may wait or run.
     #[error("cannot tell whether the job was parked")]
     Parked(#[source] tollgate_queue::ApiError),
+    /// It is not known who is in flight: a copy of the job may be.
+    #[error("cannot tell whether another message of the same id is under way")]
+    Copies(#[source] tollgate_queue::state::StateError),
     /// The job could not be kept behind its gate.
     #[error("cannot park the job")]
     Park(#[source] tollgate_queue::ApiError),
@@ -134,7 +137,8 @@ async fn run(
     // Before anything that could cost: an id that has its result gets that result again, and that this job is in
     // flight is kept where a crash cannot reach it. Both questions go out at once.
     let redelivered = run.redelivered();
-    let (looked, _entry) = tokio::join!(answered::look(&identity, run, cx), cx.in_flight.enter(&delivery.place));
+    let entering = cx.in_flight.enter(&delivery.place, &run.team, &identity.job);
+    let (looked, entry) = tokio::join!(answered::look(&identity, run.clone(), cx), entering);
     let run = match looked? {
         Answered::No(run) => run,
         Answered::Same(existing) => {
@@ -150,7 +154,10 @@ async fn run(
     };
 
     cx.config.crash.point("C2");
-    let done = work(delivery, &identity, &run, (entrance, notes, &cancelled), cx).await;
+    let done = match copies::step_aside(delivery, &run, &entry, cx).await.map_err(Unfinished::Copies)? {
+        None => work(delivery, &identity, &run, (entrance, notes, &cancelled), cx).await,
+        Some(parking) => Done::Park(parking, commit::Spent::default()),
+    };
     match done {
         Done::Work(work) => finish(delivery, &identity, run, *work, cx).await,
         Done::Left(error) => Err(error),

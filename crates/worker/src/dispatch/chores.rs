@@ -217,6 +217,7 @@ impl Dispatcher {
         self.examining = true;
         let (cx, keys, losses) = (self.cx.clone(), self.board.keys(), self.intake.health.borrow().losses);
         self.chores.spawn(async move {
+            cx.watchful.renew(cx.clock.now());
             if let Err(error) = cx.in_flight.look_back().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "jobs in flight not read; asking again");
                 tokio::time::sleep(LOOK_PAUSE).await;

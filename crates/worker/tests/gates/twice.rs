@@ -126,6 +126,80 @@ async fn a_copy_that_a_crash_left_between_park_and_ack_is_the_only_one_that_runs
     worker.drained().await;
 }
 
+/// Submits a job whose call takes a while, and the same again after the duplicate window, while it is under way.
+async fn twice_under_way(bench: &Bench, id: &str) -> tollgate_types::JobId {
+    let slow = line(id, "sim-small", "delay=6s;tokens=10", json!({ "reply_to": format!("reply.search.{id}") }));
+    let first = bench.submit(slow.clone()).await;
+    eventually("it is called", Duration::from_secs(20), || async { (bench.calls_of(&first) == 1).then_some(()) }).await;
+    submit_anew(bench, &first, &slow).await;
+    first
+}
+
+/// Waits for so many replies, and checks that all are the one result.
+async fn check_replies(replies: &mut async_nats::Subscriber, id: &tollgate_types::JobId) {
+    for _ in 0..2 {
+        let reply = tokio::time::timeout(Duration::from_secs(40), replies.next()).await.expect("in time").expect("one");
+        let result: JobResult = serde_json::from_slice(&reply.payload).expect("a result");
+        assert_eq!(result.id, *id);
+        check_ran_once(&result);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_message_of_an_id_waits_for_the_first_that_is_under_way_in_the_same_worker() {
+    let bench = Bench::start().await;
+    let worker = bench.world.worker("w1", |_| {}).await;
+    let mut replies = bench.search.client().subscribe("reply.search.same").await.expect("allowed");
+    let id = twice_under_way(&bench, "same").await;
+    check_replies(&mut replies, &id).await;
+    bench.until_empty().await;
+    assert_eq!((bench.calls_of(&id), bench.called().len()), (1, 1));
+    assert!(bench.ever_parked().await >= 1, "the copy stepped aside");
+    worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_message_of_an_id_waits_for_the_first_that_is_under_way_in_another_worker() {
+    let bench = Bench::start().await;
+    // The first worker has one slot, so the copy is the second one's.
+    let first = bench.world.worker("w1", |config| config.concurrency = 1).await;
+    let slow = line("other", "sim-small", "delay=6s;tokens=10", json!({ "reply_to": "reply.search.other" }));
+    let mut replies = bench.search.client().subscribe("reply.search.other").await.expect("allowed");
+    let id = bench.submit(slow.clone()).await;
+    eventually("it is called", Duration::from_secs(20), || async { (bench.calls_of(&id) == 1).then_some(()) }).await;
+    let second = bench.world.worker("w2", |_| {}).await;
+    submit_anew(&bench, &id, &slow).await;
+    check_replies(&mut replies, &id).await;
+    bench.until_empty().await;
+    assert_eq!((bench.calls_of(&id), bench.called().len()), (1, 1));
+    assert!(bench.ever_parked().await >= 1, "the copy stepped aside");
+    first.drained().await;
+    second.drained().await;
+}
+
+/// Both come out of a backlog at once: whoever sees the other steps aside, and what is parked is one message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_messages_of_an_id_that_waited_in_the_lane_run_once() {
+    let bench = Bench::start().await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        let slow = line(&format!("pair-{n}"), "sim-small", "delay=1s;tokens=10", json!({}));
+        let id = bench.submit(slow.clone()).await;
+        ids.push((id, slow));
+    }
+    for (id, slow) in &ids {
+        submit_anew(&bench, id, slow).await;
+    }
+    let workers = (bench.world.worker("w1", |_| {}).await, bench.world.worker("w2", |_| {}).await);
+    for (id, _) in &ids {
+        check_ran_once(&bench.result(id, Duration::from_secs(60)).await);
+    }
+    bench.until_empty().await;
+    assert_eq!(bench.called().len(), 20);
+    workers.0.drained().await;
+    workers.1.drained().await;
+}
+
 fn digest_of(line: &[u8]) -> String {
     tollgate_types::JobSpec::decode(&bytes::Bytes::copy_from_slice(line), 1 << 20).expect("a job").digest.to_string()
 }
