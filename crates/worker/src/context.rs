@@ -9,7 +9,7 @@ use tollgate_providers::Caller;
 use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
-use tollgate_queue::{Blobs, Connection, InFlight, Lanes, Results, ServerClock, Wait};
+use tollgate_queue::{Batches, Blobs, Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
 use crate::cache::Cache;
 use crate::config::{Config, Parts};
@@ -23,6 +23,7 @@ use crate::limiter::{self, Limiter};
 use crate::meters::Meters;
 use crate::routes::Routes;
 use crate::running::Running;
+use crate::stopped::Stopped;
 
 /// What every life of this worker shares.
 pub(crate) struct Context {
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) estimates: Mutex<OutputEstimates>,
     /// What runs here, to be cancelled.
     pub(crate) running: Running,
+    /// Which batches are stopped.
+    pub(crate) stopped: Stopped,
     /// One suspect at a time.
     pub(crate) suspect_slot: Arc<Semaphore>,
     /// Cancelled when jobs in flight must be handed back.
@@ -85,6 +88,7 @@ impl Context {
             lease_time: config.lease,
         });
         let blobs = Blobs::new(&parts.connection.client);
+        let batches = Batches::new(parts.connection.client.clone());
         let fleet = Fleet::new(&routes, parts.clock.clone());
         let gates = Gates {
             directory: parts.directory.clone(),
@@ -122,6 +126,7 @@ impl Context {
             fleet,
             gates,
             running: Running::default(),
+            stopped: Stopped::new(batches),
             suspect_slot: Arc::new(Semaphore::new(1)),
             giving_up: CancellationToken::new(),
         }

@@ -46,6 +46,7 @@ mod run;
 mod running;
 mod scout;
 mod screen;
+mod stopped;
 mod suspect;
 mod unreadable;
 mod verdict;
