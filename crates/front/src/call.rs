@@ -112,13 +112,13 @@ async fn read_order<'a>(
     shared: &'a Shared,
     door: Door,
     (headers, body): (&HeaderMap, Body),
-    caller: &Caller,
+    caller: &'a Caller,
 ) -> Result<(Order, read::Held<'a>), Refused> {
     let parts = parts(shared)?;
     // What does not fit a message is put beside its line.
     let bytes_max = shared.config.body_bytes_max;
     read::judge(headers, bytes_max)?;
-    let held = read::body(body, bytes_max, &shared.config, &shared.bodies).await?;
+    let held = read::body(body, bytes_max, &shared.config, (&shared.bodies, caller.team())).await?;
     let line_bytes_max = shared.config.body_bytes_max;
     let at = At { caller, now: parts.clock.now(), usual: shared.config.class, line_bytes_max };
     let order = Order::read(door, headers, &held.bytes, &at)?;
@@ -189,6 +189,11 @@ async fn submit(order: &Order, caller: &Caller, headers: &HeaderMap, parts: &Par
         match error {
             SubmitError::TooLarge => {
                 Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is larger than a job may be")
+            }
+            SubmitError::OverShare => {
+                let why = "large bodies of this team have their share of the room for them until their jobs have ended; try again later";
+                let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", why);
+                Refused { retry_after: Some(60), retry: Some(false), ..refused }
             }
             SubmitError::NotTaken(_) => Refused::later("the queue takes no more jobs now; try again"),
             // Without an idempotency key another try would be another job.

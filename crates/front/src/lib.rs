@@ -67,8 +67,8 @@ struct Shared {
     parts: OnceLock<Parts>,
     /// Calls at a time.
     calls: Arc<Semaphore>,
-    /// Kibibytes of bodies that are held at a time.
-    bodies: Semaphore,
+    /// The bodies that are held at a time.
+    bodies: read::Bodies,
     /// No caller waits any longer.
     stop: CancellationToken,
     /// Jobs whose callers left and wanted them cancelled then.
@@ -83,7 +83,7 @@ impl Front {
         Front {
             shared: Arc::new(Shared {
                 calls: Arc::new(Semaphore::new(config.calls_max)),
-                bodies: Semaphore::new(config.bodies_bytes_max / 1024),
+                bodies: read::Bodies::new(config.bodies_bytes_max),
                 config,
                 parts: OnceLock::new(),
                 stop: CancellationToken::new(),

@@ -13,7 +13,6 @@ use tollgate_queue::{Batches, Blobs, Connection, InFlight, Lanes, Results, Serve
 
 use crate::cache::Cache;
 use crate::config::{Config, Parts};
-use crate::elsewhere;
 use crate::fleet::Fleet;
 use crate::flight::Claims;
 use crate::gates::Gates;
@@ -21,6 +20,7 @@ use crate::guards::Guards;
 use crate::ledger::{self, Ledger};
 use crate::limiter::{self, Limiter};
 use crate::meters::Meters;
+use crate::room::Room;
 use crate::routes::Routes;
 use crate::running::Running;
 use crate::stopped::Stopped;
@@ -35,7 +35,7 @@ pub(crate) struct Context {
     pub(crate) results: Results,
     /// Bodies that do not fit a message, and how much memory is left for them.
     pub(crate) blobs: Blobs,
-    pub(crate) blob_room: Arc<Semaphore>,
+    pub(crate) blob_room: Arc<Room>,
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
     pub(crate) in_flight: InFlight,
@@ -88,6 +88,7 @@ impl Context {
             lease_time: config.lease,
         });
         let blobs = Blobs::new(&parts.connection.client);
+        let blob_room = Arc::new(Room::new(config.bodies_bytes_max, config.concurrency));
         let batches = Batches::new(parts.connection.client.clone());
         let fleet = Fleet::new(&routes, parts.clock.clone());
         let gates = Gates {
@@ -114,7 +115,7 @@ impl Context {
             wait: parts.wait,
             results: parts.results,
             blobs,
-            blob_room: Arc::new(Semaphore::new(elsewhere::ROOM_MIB)),
+            blob_room,
             dead: parts.dead,
             state: parts.state,
             guards: Guards::new(parts.directory.clone(), parts.checkers),

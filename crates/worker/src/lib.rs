@@ -40,6 +40,7 @@ mod notes;
 mod park;
 mod reply;
 mod report;
+mod room;
 mod route;
 mod routes;
 mod run;

@@ -183,6 +183,7 @@ impl From<elsewhere::NotFetched> for Done {
     fn from(reason: elsewhere::NotFetched) -> Done {
         match reason {
             elsewhere::NotFetched::End(end) => Done::work(Work::only(end)),
+            elsewhere::NotFetched::Later(parking) => Done::Park(parking, commit::Spent::default()),
             elsewhere::NotFetched::Unknown(error) => Done::Left(Unfinished::Elsewhere(error)),
         }
     }
