@@ -28,7 +28,7 @@ use crate::auth::{self, Caller};
 use crate::order::{At, Order};
 use crate::refused::{Refused, Shape};
 use crate::router::id_of;
-use crate::{Parts, Shared, answer, jobs, read, streamed};
+use crate::{Parts, Shared, answer, jobs, limits, read, streamed};
 
 /// Takes a call, and answers it whatever happens.
 pub(crate) async fn call(shared: Arc<Shared>, door: Door, request: Request) -> Response {
@@ -72,7 +72,7 @@ async fn live(
     let parts = parts(shared)?;
     let caller = auth::caller(&head.headers, parts)?;
     caller.may_enter(door)?;
-    crate::answer::tell_limits(told, &caller, parts);
+    limits::tell(told, shape(door), &caller, (parts, &shared.standings)).await;
     let (mut order, held) = read_order(shared, door, (&head.headers, body), &caller).await?;
 
     let busy = |_| Refused::later("too many calls are waiting at once; try again");
