@@ -169,6 +169,14 @@ def anthropic_message():
     assert message._request_id.startswith("req_")
 
 
+def anthropic_counts_tokens():
+    short = claude.messages.count_tokens(model="fast", messages=HI)
+    long = claude.messages.count_tokens(model="fast", messages=HI, system="Be brief. " * 50)
+    assert 0 < short.input_tokens < 30 and long.input_tokens > short.input_tokens + 100, (short, long)
+    unknown = [{"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x", "content": []}]}]
+    raises(anthropic.BadRequestError, lambda: claude.messages.count_tokens(model="fast", messages=unknown))
+
+
 def anthropic_streamed():
     with claude.messages.stream(model="fast", max_tokens=40, messages=HI) as stream:
         text = "".join(stream.text_stream)

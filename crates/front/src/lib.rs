@@ -13,6 +13,7 @@ mod answer;
 mod auth;
 mod call;
 mod config;
+mod count;
 mod jobs;
 mod limits;
 mod messages;
@@ -72,6 +73,8 @@ struct Shared {
     calls: Arc<Semaphore>,
     /// The bodies that are held at a time.
     bodies: read::Bodies,
+    /// Prompts that are counted at a time.
+    counting: Semaphore,
     /// What was last read of limits.
     standings: limits::Standings,
     /// No caller waits any longer.
@@ -91,6 +94,7 @@ impl Front {
                 bodies: read::Bodies::new(config.bodies_bytes_max),
                 config,
                 parts: OnceLock::new(),
+                counting: Semaphore::new(count::AT_ONCE),
                 standings: limits::Standings::default(),
                 stop: CancellationToken::new(),
                 cancels,

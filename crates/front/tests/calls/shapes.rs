@@ -47,6 +47,33 @@ async fn a_message_is_a_chat_completion_whole_and_in_events() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_without_a_job() {
+    let doors = Doors::open().await;
+    let key = doors.key(|_| {}).await;
+    let count = async |more: Value| {
+        let mut body = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "Hello there" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        told(doors.post("/v1/messages/count_tokens", &key, &body)).await
+    };
+    // No worker runs: it is answered all the same.
+    let (status, short) = count(json!({})).await;
+    assert_eq!(status, 200, "{short}");
+    let short = short["input_tokens"].as_u64().unwrap();
+    assert!((2..20).contains(&short), "{short}");
+    let (_, long) = count(json!({ "system": "word ".repeat(100),
+        "tools": [{ "name": "weather", "input_schema": { "type": "object" } }] }))
+    .await;
+    assert!(long["input_tokens"].as_u64().unwrap() > short + 100, "{long}");
+    let (status, error) = count(json!({ "messages": "Hi" })).await;
+    assert_eq!((status, &error["error"]["type"]), (400, &"invalid_request_error".into()), "{error}");
+    let narrow = doors.key(|record| record.endpoints = vec![tollgate_types::Door::Chat]).await;
+    let (status, _) = told(doors.post("/v1/messages/count_tokens", &narrow, &json!({}))).await;
+    assert_eq!(status, 403);
+    let (status, _) = told(doors.http.post(doors.url("/v1/messages/count_tokens")).body("{}")).await;
+    assert_eq!(status, 401);
+}
+
+#[tokio::test]
 async fn tools_are_called_in_either_shape() {
     let doors = Doors::open().await;
     let _worker = doors.worker().await;
