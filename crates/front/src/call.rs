@@ -89,8 +89,8 @@ async fn live(
         });
     }
     let deltas = match &order.stream {
-        Some(_) if door != Door::Responses => streamed::listen(&order, &caller, parts).await,
-        Some(_) | None => None,
+        Some(_) => streamed::listen(&order, &caller, parts).await,
+        None => None,
     };
     let mut waiting = Waiting { place, leaving: Leaving::new(shared, &order, &caller), permit };
     // One that is under way sends its copy to whoever submitted it.
