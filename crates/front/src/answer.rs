@@ -8,7 +8,6 @@ use tollgate_queue::switchboard::Outcome;
 use tollgate_types::{Door, JobResult, ResultFacts};
 
 use crate::call::{reused, shape};
-use crate::messages;
 use crate::order::Order;
 use crate::refused::Refused;
 
@@ -82,7 +81,7 @@ pub(crate) fn body(door: Door, result: &JobResult) -> String {
         Door::Chat | Door::Embeddings | Door::Responses => raw.to_owned(),
         Door::Messages => {
             let completion: Value = serde_json::from_str(raw).unwrap_or_default();
-            messages::message(&completion).to_string()
+            tollgate_messages::message(&completion).unwrap_or_default().to_string()
         }
     }
 }
