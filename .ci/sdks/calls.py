@@ -96,6 +96,16 @@ def openai_responses():
         if event.type == "response.output_text.delta":
             text += event.delta
     assert text == "Say hello" and kinds[0] == "response.created" and kinds[-1] == "response.completed", kinds
+    assert kinds.count("response.output_text.delta") == 2, kinds
+    with client.responses.stream(model="fast", input="Say hello to all") as stream:
+        seen = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    assert seen == final.output_text == "Say hello to all" and final.usage.total_tokens > 0
+    tools = [{"type": "function", "name": "weather", "parameters": TOOL, "strict": False}]
+    with client.responses.stream(model="fast", input="Hi", tools=tools, tool_choice="required") as stream:
+        final = stream.get_final_response()
+    call = final.output[0]
+    assert (call.type, call.name, call.arguments) == ("function_call", "weather", '{"city":"Paris"}'), call
 
 
 def openai_errors():
@@ -167,6 +177,14 @@ def anthropic_message():
     assert message.type == "message" and message.content[0].type == "text" and message.content[0].text
     assert message.usage.output_tokens > 0 and message.stop_reason in ("end_turn", "max_tokens")
     assert message._request_id.startswith("req_")
+
+
+def anthropic_counts_tokens():
+    short = claude.messages.count_tokens(model="fast", messages=HI)
+    long = claude.messages.count_tokens(model="fast", messages=HI, system="Be brief. " * 50)
+    assert 0 < short.input_tokens < 30 and long.input_tokens > short.input_tokens + 100, (short, long)
+    unknown = [{"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x", "content": []}]}]
+    raises(anthropic.BadRequestError, lambda: claude.messages.count_tokens(model="fast", messages=unknown))
 
 
 def anthropic_streamed():

@@ -13,7 +13,7 @@ use tollgate_http::{Http, Probes, Readiness};
 use tollgate_policy::price::{Price, Tier};
 use tollgate_providers::{Deployment, Vendor};
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Calls, Connection, KeyRecord, Keys, LaneConfig, NatsConfig, ServerClock, Switchboard};
+use tollgate_queue::{Calls, Connection, KeyRecord, Keys, LaneConfig, NatsConfig, Records, ServerClock, Switchboard};
 use tollgate_types::api_key;
 use tollgate_types::{KeyId, UnixMillis};
 use tollgate_worker::{Priced, Routes, Worker};
@@ -81,7 +81,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     ask_the_time(&connection.client, &clock).await?;
     let context = async_nats::jetstream::new(connection.client.clone());
     let (keys, calls) = (Keys::open(&context).await?, Calls::open(&context).await?);
-    let parts = Parts { switchboard: Switchboard::open(&connection).await?, keys, calls, directory, clock };
+    let (switchboard, records) = (Switchboard::open(&connection).await?, Records::open(&context).await?);
+    let parts = Parts { switchboard, keys, calls, directory, clock, records };
     let front = Front::new(Config { models: vec![MODEL.to_owned()], ..Config::default() });
     let probes = Probes { readiness: Readiness::new(), metrics, version: "bench" };
     let http = Http::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), probes, front.router()).await?;

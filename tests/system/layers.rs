@@ -12,6 +12,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-providers", Some(1)),
     ("tollgate-usage", Some(1)),
     ("tollgate-client", Some(1)),
+    ("tollgate-messages", Some(1)),
     ("tollgate-operate", Some(2)),
     ("tollgate-batches", Some(2)),
     ("tollgate-bulk", Some(2)),
@@ -63,7 +64,7 @@ const KNOWN_BY: &[(&str, &[&str])] = &[
 ];
 
 /// What pure crates may not know.
-const PURE: &[&str] = &["tollgate-types", "tollgate-policy", "tollgate-guard"];
+const PURE: &[&str] = &["tollgate-types", "tollgate-policy", "tollgate-guard", "tollgate-messages"];
 const IMPURE: &[&str] = &["tokio", "rand", "tracing", "metrics", "tempfile"];
 
 struct Manifest {

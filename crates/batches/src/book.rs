@@ -1,6 +1,6 @@
 //! What the counter has in memory of batches: the records as it last read or wrote them. The server has them all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tollgate_queue::{ApiError, Batches};
 use tollgate_types::batch::{self, BatchProgress, LinesDone, Tally, VERSION};
@@ -21,7 +21,8 @@ pub(crate) struct Books(HashMap<Of, Book>);
 pub(crate) struct Book {
     /// What it is; `None` for jobs whose ids only look like those of a batch.
     pub(crate) spec: Option<BatchSpec>,
-    pub(crate) parts: Vec<Part>,
+    /// Those of its parts that have a record.
+    pub(crate) parts: BTreeMap<u64, Part>,
     /// The sequence of its progress record.
     pub(crate) progress_at: u64,
     /// The time of the last result.
@@ -59,18 +60,30 @@ impl Books {
     }
 }
 
+/// Whether a batch is counted: its submitter wrote that record, and may write what it likes.
+pub(crate) fn is_counted(spec: &BatchSpec, id: &BatchId) -> bool {
+    spec.version == VERSION && spec.id == *id && (1..=batch::LINES_MAX).contains(&spec.jobs)
+}
+
 impl Book {
     async fn read((team, id): &Of, batches: &Batches) -> Result<Book, ApiError> {
-        let spec = batches.spec(team, id).await?.filter(|spec| {
-            // Its submitter wrote it, and may write what it likes.
-            spec.version == VERSION && spec.id == *id && (1..=batch::LINES_MAX).contains(&spec.jobs)
-        });
-        let mut book =
-            Book { spec, parts: Vec::new(), progress_at: 0, at: UnixMillis::default(), done: false, stopped: false };
+        let spec = batches.spec(team, id).await?.filter(|spec| is_counted(spec, id));
+        let mut book = Book {
+            spec,
+            parts: BTreeMap::new(),
+            progress_at: 0,
+            at: UnixMillis::default(),
+            done: false,
+            stopped: false,
+        };
         let Some(spec) = &book.spec else { return Ok(book) };
-        for part in 0..batch::parts(spec.jobs) {
-            let found = batches.lines(team, id, part).await?;
-            book.parts.push(found.map_or_else(Part::empty, |(lines, sequence)| Part { lines, sequence }));
+        // However large it says that it is, only what was counted of it is read.
+        for part in batches.parts(team, id).await? {
+            if part < batch::parts(spec.jobs)
+                && let Some((lines, sequence)) = batches.lines(team, id, part).await?
+            {
+                book.parts.insert(part, Part { lines, sequence });
+            }
         }
         if let Some((progress, sequence)) = batches.progress(team, id).await? {
             (book.progress_at, book.at) = (sequence, progress.at);
@@ -81,7 +94,7 @@ impl Book {
 
     /// What all its lines came to.
     pub(crate) fn tally(&self) -> Tally {
-        self.parts.iter().fold(Tally::default(), |sum, part| sum.plus(part.lines.tally))
+        self.parts.values().fold(Tally::default(), |sum, part| sum.plus(part.lines.tally))
     }
 
     pub(crate) fn progress(&self, jobs: u64) -> BatchProgress {
@@ -90,7 +103,8 @@ impl Book {
 }
 
 impl Part {
-    fn empty() -> Part {
+    /// Before its first record.
+    pub(crate) fn empty() -> Part {
         let lines = LinesDone {
             version: VERSION,
             log: String::new(),

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::ApiError;
 use tollgate_queue::batches::Swapped;
@@ -22,7 +23,7 @@ use tollgate_queue::office::{Left, Term};
 use tollgate_types::batch::{self, BatchDone, BatchEnd, Stop, StopReason, VERSION};
 use tollgate_types::{BatchId, BatchSpec, UnixMillis, UsageEvent};
 
-use crate::book::{Book, Books, Of, fold};
+use crate::book::{Book, Books, Of, Part, fold};
 use crate::counter::Counter;
 
 /// Before something that failed is tried again.
@@ -42,6 +43,10 @@ impl Counter {
         let through = stretch.last().map_or(0, |entry| entry.seq);
         let at = stretch.last().map_or(UnixMillis::default(), |entry| entry.at);
         for (of, parts) in by_batch(stretch) {
+            // Records of as many batches as there are take a while.
+            if Instant::now() >= term.touch_at() {
+                term.touch(stop).await?;
+            }
             loop {
                 match self.count_one(&of, &parts, (through, at), books).await {
                     Ok(Swapped::Stored(_)) => break,
@@ -68,7 +73,10 @@ impl Counter {
         let book = books.open(of, &self.batches).await?;
         let Some(spec) = book.spec.clone() else { return Ok(Swapped::Stored(0)) };
         for (&number, records) in parts {
-            let Some(part) = usize::try_from(number).ok().and_then(|at| book.parts.get_mut(at)) else { continue };
+            if number >= batch::parts(spec.jobs) {
+                continue;
+            }
+            let part = book.parts.entry(number).or_insert_with(Part::empty);
             let mut lines = part.lines.clone();
             if lines.log != self.log.identity() {
                 (lines.log, lines.through) = (self.log.identity().to_owned(), 0);
@@ -104,8 +112,9 @@ impl Counter {
         let complete = tally.ends.total() >= spec.jobs;
         if spec.max_cost_usd.is_some_and(|cap| tally.cost_nanousd >= cap.0) && !book.stopped && !complete {
             let stop = Stop { version: VERSION, reason: StopReason::MaxCost, at: book.at };
-            self.batches.say_stop((team, &spec.id), &stop).await?;
-            tracing::info!(team, batch = %spec.id, "a batch reached its cap and is stopped");
+            if let Swapped::Stored(_) = self.batches.say_stop((team, &spec.id), &stop).await? {
+                tracing::info!(team, batch = %spec.id, "a batch reached its cap and is stopped");
+            }
             book.stopped = true;
         }
         if complete && !book.done {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_queue::commit_log::{CommitLog, LogError};
 use tollgate_queue::office::{Left, Office, Term};
 use tollgate_queue::state::State;
-use tollgate_queue::{Batches, Connection, CrashPlan};
+use tollgate_queue::{Batches, Connection, CrashPlan, Directory};
 
 use crate::book::Books;
 use crate::stopping::Stopping;
@@ -46,6 +46,7 @@ pub struct Counter {
     pub(crate) connection: Connection,
     pub(crate) batches: Batches,
     pub(crate) log: CommitLog,
+    pub(crate) directory: Directory,
     state: State,
 }
 
@@ -59,10 +60,16 @@ struct Progress {
 }
 
 impl Counter {
-    /// A counter that does nothing yet.
-    pub fn new(config: CounterConfig, connection: Connection, log: CommitLog, state: State) -> Counter {
+    /// A counter that does nothing yet. Whose batches are stopped goes by the directory, which somebody must follow.
+    pub fn new(
+        config: CounterConfig,
+        connection: Connection,
+        log: CommitLog,
+        state: State,
+        directory: Directory,
+    ) -> Counter {
         let batches = Batches::new(connection.client.clone());
-        Counter { config, connection, batches, log, state }
+        Counter { config, connection, batches, log, directory, state }
     }
 
     /// Runs until `stop`: stands by, and counts while it is in office. Trouble with the server is logged and waited out.
@@ -127,9 +134,7 @@ impl Counter {
                 }
                 Err(error) => tracing::warn!(%error, "log not read"),
             }
-            if let Err(error) = self.look_after_stops(&mut stopping, &mut books, through).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "stopped batches are looked after later");
-            }
+            self.look_after_stops(&mut stopping, &mut books, through, (term, stop)).await?;
             if Instant::now() >= term.touch_at() {
                 term.touch(stop).await?;
             }

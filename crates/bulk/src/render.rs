@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 use tollgate_types::batch::BatchFormat;
 use tollgate_types::{ErrorCode, JobId, JobResult, Status};
 
-use crate::anthropic;
-
 /// A result as a line of a file, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
@@ -71,7 +69,7 @@ fn of_anthropic(result: &JobResult) -> Rendered {
     let custom_id = result.custom_id.as_deref();
     let message = result.error.as_ref().map_or("there is no answer", |error| error.message.as_str());
     let body = result.response.as_ref().and_then(|response| serde_json::from_str(response.body.get()).ok());
-    let answer = body.as_ref().and_then(anthropic::message);
+    let answer = body.as_ref().and_then(tollgate_messages::message);
     let line = match (result.tollgate.status, answer) {
         (Status::Succeeded, Some(message)) => {
             let text = json!({ "custom_id": custom_id, "result": { "type": "succeeded", "message": message } });

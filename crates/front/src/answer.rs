@@ -7,10 +7,7 @@ use serde_json::Value;
 use tollgate_queue::switchboard::Outcome;
 use tollgate_types::{Door, JobResult, ResultFacts};
 
-use crate::Parts;
-use crate::auth::Caller;
 use crate::call::{reused, shape};
-use crate::messages;
 use crate::order::Order;
 use crate::refused::Refused;
 
@@ -84,7 +81,7 @@ pub(crate) fn body(door: Door, result: &JobResult) -> String {
         Door::Chat | Door::Embeddings | Door::Responses => raw.to_owned(),
         Door::Messages => {
             let completion: Value = serde_json::from_str(raw).unwrap_or_default();
-            messages::message(&completion).to_string()
+            tollgate_messages::message(&completion).unwrap_or_default().to_string()
         }
     }
 }
@@ -119,22 +116,5 @@ pub(crate) fn tell(headers: &mut HeaderMap, facts: &ResultFacts) {
     if !facts.guardrails.is_empty() {
         let fired: Vec<String> = facts.guardrails.iter().map(|hit| hit.rule.to_string()).collect();
         say("x-tollgate-guardrails", fired.join(", "));
-    }
-}
-
-/// Says in headers how fast the caller may go, where that is limited: the narrower of the key's limit and its team's.
-pub(crate) fn tell_limits(headers: &mut HeaderMap, caller: &Caller, parts: &Parts) {
-    let Some(team) = parts.directory.team(caller.team()) else { return };
-    let of_key = team.key_limits.get(caller.id.as_str()).or_else(|| team.key_limits.get("*"));
-    let narrower = |team: Option<u64>, key: Option<u64>| team.into_iter().chain(key).min();
-    let requests = narrower(
-        team.limits.requests_per_minute.map(u64::from),
-        of_key.and_then(|limits| limits.requests_per_minute).map(u64::from),
-    );
-    let tokens = narrower(team.limits.tokens_per_minute, of_key.and_then(|limits| limits.tokens_per_minute));
-    for (name, limit) in [("x-ratelimit-limit-requests", requests), ("x-ratelimit-limit-tokens", tokens)] {
-        if let Some(limit) = limit {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from(limit));
-        }
     }
 }

@@ -28,7 +28,7 @@ use crate::auth::{self, Caller};
 use crate::order::{At, Order};
 use crate::refused::{Refused, Shape};
 use crate::router::id_of;
-use crate::{Parts, Shared, answer, jobs, read, streamed};
+use crate::{Parts, Shared, answer, jobs, limits, read, streamed};
 
 /// Takes a call, and answers it whatever happens.
 pub(crate) async fn call(shared: Arc<Shared>, door: Door, request: Request) -> Response {
@@ -72,7 +72,7 @@ async fn live(
     let parts = parts(shared)?;
     let caller = auth::caller(&head.headers, parts)?;
     caller.may_enter(door)?;
-    crate::answer::tell_limits(told, &caller, parts);
+    limits::tell(told, shape(door), &caller, (parts, &shared.standings)).await;
     let (mut order, held) = read_order(shared, door, (&head.headers, body), &caller).await?;
 
     let busy = |_| Refused::later("too many calls are waiting at once; try again");
@@ -89,8 +89,8 @@ async fn live(
         });
     }
     let deltas = match &order.stream {
-        Some(_) if door != Door::Responses => streamed::listen(&order, &caller, parts).await,
-        Some(_) | None => None,
+        Some(_) => streamed::listen(&order, &caller, parts).await,
+        None => None,
     };
     let mut waiting = Waiting { place, leaving: Leaving::new(shared, &order, &caller), permit };
     // One that is under way sends its copy to whoever submitted it.
@@ -112,13 +112,13 @@ async fn read_order<'a>(
     shared: &'a Shared,
     door: Door,
     (headers, body): (&HeaderMap, Body),
-    caller: &Caller,
+    caller: &'a Caller,
 ) -> Result<(Order, read::Held<'a>), Refused> {
     let parts = parts(shared)?;
     // What does not fit a message is put beside its line.
     let bytes_max = shared.config.body_bytes_max;
     read::judge(headers, bytes_max)?;
-    let held = read::body(body, bytes_max, &shared.config, &shared.bodies).await?;
+    let held = read::body(body, bytes_max, &shared.config, (&shared.bodies, caller.team())).await?;
     let line_bytes_max = shared.config.body_bytes_max;
     let at = At { caller, now: parts.clock.now(), usual: shared.config.class, line_bytes_max };
     let order = Order::read(door, headers, &held.bytes, &at)?;
@@ -189,6 +189,11 @@ async fn submit(order: &Order, caller: &Caller, headers: &HeaderMap, parts: &Par
         match error {
             SubmitError::TooLarge => {
                 Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is larger than a job may be")
+            }
+            SubmitError::OverShare => {
+                let why = "large bodies of this team have their share of the room for them until their jobs have ended; try again later";
+                let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", why);
+                Refused { retry_after: Some(60), retry: Some(false), ..refused }
             }
             SubmitError::NotTaken(_) => Refused::later("the queue takes no more jobs now; try again"),
             // Without an idempotency key another try would be another job.

@@ -4,7 +4,7 @@
 //! Read [`call`] first: it is the life of one call as a list of steps. [`auth`] says whose it is, [`wish`] what it wants of
 //! Tollgate, [`order`] makes the job of it, [`answer`] the response of its result, [`streamed`] one that comes in pieces.
 //! [`messages`] and [`responses`] are the two shapes that jobs do not have by themselves; [`refused`] is how each vendor
-//! words an error. [`jobs`] is where a call goes on whose wait ended.
+//! words an error, [`limits`] how it says what is left of limits. [`jobs`] is where a call goes on whose wait ended.
 //!
 //! Deliberately absent: what a job may do, cost or say. That is decided where all jobs are run; a call that is refused
 //! there is answered here in the words of its vendor.
@@ -13,7 +13,9 @@ mod answer;
 mod auth;
 mod call;
 mod config;
+mod count;
 mod jobs;
+mod limits;
 mod messages;
 mod models;
 mod order;
@@ -30,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Calls, Directory, Keys, ServerClock, Switchboard, service};
+use tollgate_queue::{Calls, Directory, Keys, Records, ServerClock, Switchboard, service};
 use tollgate_types::JobId;
 
 pub use config::Config;
@@ -53,6 +55,8 @@ pub struct Parts {
     pub directory: Directory,
     /// The server's time.
     pub clock: ServerClock,
+    /// What is taken of limits; only read.
+    pub records: Records,
 }
 
 /// The front door. Clones are the same.
@@ -67,8 +71,12 @@ struct Shared {
     parts: OnceLock<Parts>,
     /// Calls at a time.
     calls: Arc<Semaphore>,
-    /// Kibibytes of bodies that are held at a time.
-    bodies: Semaphore,
+    /// The bodies that are held at a time.
+    bodies: read::Bodies,
+    /// Prompts that are counted at a time.
+    counting: Semaphore,
+    /// What was last read of limits.
+    standings: limits::Standings,
     /// No caller waits any longer.
     stop: CancellationToken,
     /// Jobs whose callers left and wanted them cancelled then.
@@ -83,9 +91,11 @@ impl Front {
         Front {
             shared: Arc::new(Shared {
                 calls: Arc::new(Semaphore::new(config.calls_max)),
-                bodies: Semaphore::new(config.bodies_bytes_max / 1024),
+                bodies: read::Bodies::new(config.bodies_bytes_max),
                 config,
                 parts: OnceLock::new(),
+                counting: Semaphore::new(count::AT_ONCE),
+                standings: limits::Standings::default(),
                 stop: CancellationToken::new(),
                 cancels,
                 cancelling: std::sync::Mutex::new(Some(cancelling)),

@@ -95,6 +95,11 @@ impl Order {
         digest == tollgate_types::headers::ANY_DIGEST || self.digests.iter().any(|own| own == digest)
     }
 
+    /// The body as the job has it.
+    pub(crate) fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
     /// Lets go of the body, once the job is submitted: a caller may wait for minutes.
     pub(crate) fn submitted(&mut self) {
         self.body = Bytes::new();

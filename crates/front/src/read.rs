@@ -1,19 +1,71 @@
 //! Reading a body: no larger, no slower and no more at a time than can be taken, whoever sends it.
 
+use std::sync::Mutex;
+
 use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
+use tollgate_policy::share::{NoRoom, Room};
 
 use crate::Config;
 use crate::refused::Refused;
 
+/// The room for the bodies that are held at a time, in kibibytes; each team has its share of it.
+pub(crate) struct Bodies(Mutex<Room>);
+
 /// A body, and its part of the room for bodies until it is dropped.
 pub(crate) struct Held<'a> {
     pub(crate) bytes: Bytes,
-    _room: Vec<SemaphorePermit<'a>>,
+    _part: Part<'a>,
+}
+
+/// The part of the room that one body has.
+struct Part<'a> {
+    of: &'a Bodies,
+    team: &'a str,
+    kib: u64,
+}
+
+impl Bodies {
+    pub(crate) fn new(bytes_max: usize) -> Bodies {
+        Bodies(Mutex::new(Room::new(bytes_max as u64 / 1024)))
+    }
+}
+
+impl Part<'_> {
+    /// Takes as much as so many bytes need.
+    fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        let more = (bytes.div_ceil(1024) as u64).saturating_sub(self.kib);
+        if more == 0 {
+            return Ok(());
+        }
+        let taken = self.of.0.lock().expect("no holder panics").take(self.team, more, self.kib);
+        taken.map_err(|no_room| {
+            metrics::counter!("tollgate_front_bodies_refused_total", "why" => match no_room {
+                NoRoom::Full => "full",
+                NoRoom::OverShare => "share",
+            })
+            .increment(1);
+            match no_room {
+                NoRoom::Full => Refused::later("too many bodies are being read at once; try again"),
+                NoRoom::OverShare => {
+                    let why = "too many bodies of this team are being read at once; try again";
+                    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", why);
+                    Refused { retry_after: Some(1), ..refused }
+                }
+            }
+        })?;
+        self.kib += more;
+        Ok(())
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.of.0.lock().expect("no holder panics").give_back(self.team, self.kib);
+    }
 }
 
 /// Refuses what is no JSON by its own word, before any of it is read.
@@ -43,13 +95,12 @@ pub(crate) async fn body<'a>(
     mut body: Body,
     bytes_max: usize,
     config: &Config,
-    room: &'a Semaphore,
+    (bodies, team): (&'a Bodies, &'a str),
 ) -> Result<Held<'a>, Refused> {
     let until = Instant::now() + config.body_within;
     let hint = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(bytes_max).min(64 * 1024);
     let mut bytes = BytesMut::with_capacity(hint);
-    let mut taken = Vec::new();
-    let mut kib = 0;
+    let mut part = Part { of: bodies, team, kib: 0 };
     loop {
         let patience = until.min(Instant::now() + config.body_pause_max);
         let frame = timeout_at(patience, body.frame()).await.map_err(|_| {
@@ -59,21 +110,15 @@ pub(crate) async fn body<'a>(
         let Some(frame) = frame else { break };
         let frame =
             frame.map_err(|_| Refused::bad("bad_request", "the body broke off, or is not framed as it says"))?;
-        let Ok(part) = frame.into_data() else { continue };
-        if bytes.len() + part.len() > bytes_max {
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        bytes.extend_from_slice(&part);
+        bytes.extend_from_slice(&data);
         // Room is taken for what came, not for what was promised: a promise costs its sender nothing.
-        let needs = bytes.len().div_ceil(1024);
-        if needs > kib {
-            let more = u32::try_from(needs - kib).expect("a body is far smaller");
-            let busy = |_| Refused::later("too many bodies are being read at once; try again");
-            taken.push(room.try_acquire_many(more).map_err(busy)?);
-            kib = needs;
-        }
+        part.grow(bytes.len())?;
     }
-    Ok(Held { bytes: bytes.freeze(), _room: taken })
+    Ok(Held { bytes: bytes.freeze(), _part: part })
 }
 
 #[cfg(test)]
@@ -83,21 +128,43 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_bounded_in_bytes_and_in_the_room_of_all_bodies() {
         let config = Config::default();
-        let room = Semaphore::new(2);
+        let room = Bodies::new(2048);
         let read = async |bytes: usize| {
-            body(Body::from(vec![b'x'; bytes]), 4096, &config, &room).await.map(|held| held.bytes.len())
+            body(Body::from(vec![b'x'; bytes]), 4096, &config, (&room, "a")).await.map(|held| held.bytes.len())
         };
         assert_eq!(read(2048).await.ok(), Some(2048));
         assert_eq!(read(2049).await.expect_err("no room").status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(read(4097).await.expect_err("too large").status, StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(room.available_permits(), 2, "the room is free again");
+        assert_eq!(room.0.lock().unwrap().free(), 2, "the room is free again");
+    }
+
+    #[tokio::test]
+    async fn a_team_leaves_room_for_others_and_hears_that_it_is_its_own_share() {
+        let config = Config::default();
+        let room = Bodies::new(12 << 10);
+        let read = async |team: &'static str, kib: usize| {
+            body(Body::from(vec![b'x'; kib << 10]), 1 << 20, &config, (&room, team)).await
+        };
+        let mut held = Vec::new();
+        let refused = loop {
+            match read("a", 1).await {
+                Ok(one) => held.push(one),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((refused.status, refused.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(1)));
+        assert_eq!(held.len(), 6, "half of it");
+        let others = (read("b", 3).await.expect("there is room"), read("c", 2).await.expect("for whoever comes"));
+        assert_eq!(read("d", 2).await.err().map(|refused| refused.status), Some(StatusCode::SERVICE_UNAVAILABLE));
+        drop((held, others));
+        assert_eq!(read("a", 12).await.expect("one alone may be as large as the room").bytes.len(), 12 << 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_given_up() {
         let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let room = Semaphore::new(2);
-        let refused = body(never, 4096, &Config::default(), &room).await.err().expect("it is given up");
+        let room = Bodies::new(2048);
+        let refused = body(never, 4096, &Config::default(), (&room, "a")).await.err().expect("it is given up");
         assert_eq!((refused.status, refused.retry), (StatusCode::REQUEST_TIMEOUT, Some(false)));
     }
 

@@ -12,7 +12,7 @@ use tollgate_types::Door;
 
 use crate::call::call;
 use crate::refused::{Refused, Shape};
-use crate::{Shared, jobs, models};
+use crate::{Shared, count, jobs, models};
 
 /// The id of a request, as its answer says it.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/embeddings", door(Door::Embeddings))
         .route("/responses", door(Door::Responses))
         .route("/messages", door(Door::Messages))
+        .route("/messages/count_tokens", post(count::tokens_of))
         .route("/models", get(models::list))
         .route("/models/{*id}", get(models::one))
         .route("/jobs/{id}", get(jobs::look).delete(jobs::cancel))

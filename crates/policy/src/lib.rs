@@ -17,4 +17,5 @@ pub mod limit;
 pub mod order;
 pub mod price;
 pub mod routing;
+pub mod share;
 pub mod window;

@@ -251,6 +251,10 @@ pub struct Taken {
     pub requests: u64,
     /// Tokens that were granted in the last minute, as far as they are known by their answers, by estimates otherwise.
     pub tokens: u64,
+    /// When none of those requests counts any more, if nothing else is granted until then; now or earlier if none does.
+    pub requests_back_at: UnixMillis,
+    /// The same for the tokens.
+    pub tokens_back_at: UnixMillis,
     /// Slots of all workers, free ones included.
     pub slots: u32,
     /// How many workers wait.

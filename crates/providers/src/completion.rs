@@ -11,6 +11,8 @@ pub(crate) struct Choice {
     pub(crate) message: Written,
     /// A finish reason of a chat completion.
     pub(crate) finish: &'static str,
+    /// The stop sequence that ended it, if the vendor tells it: in `stop_reason`, as vLLM has it.
+    pub(crate) stop_reason: Option<String>,
 }
 
 /// What a model wrote, by kind.
@@ -56,9 +58,13 @@ pub(crate) fn completion(
     choices: Vec<Choice>,
     tokens: Option<&Tokens>,
 ) -> Box<RawValue> {
-    let choice = |(index, Choice { message, finish }): (usize, Choice)| {
+    let choice = |(index, Choice { message, finish, stop_reason }): (usize, Choice)| {
         let message = message.into_message();
-        json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish })
+        let mut choice = json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish });
+        if let Some(sequence) = stop_reason {
+            choice["stop_reason"] = sequence.into();
+        }
+        choice
     };
     let completion = json!({
         "id": id.unwrap_or_default(),

@@ -8,6 +8,7 @@ mod embeddings;
 mod request;
 mod response;
 mod responses;
+mod responses_stream;
 mod stream;
 mod usage;
 
@@ -57,5 +58,9 @@ pub(crate) const RESPONSES: Exchange = Exchange {
     body,
     read: responses::read,
     answer_text: responses::answer_text,
-    streaming: None,
+    streaming: Some(Streaming {
+        endpoint: Url::clone,
+        body: request::stream_body_as_it_is,
+        reader: || Box::<responses_stream::Events>::default(),
+    }),
 };

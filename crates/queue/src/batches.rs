@@ -4,11 +4,13 @@
 //! [`quarantine`](crate::quarantine)). What the broker counted is written by compare-and-swap, so that two who count at
 //! once never undo each other's work.
 
+use std::collections::BTreeMap;
+
 use async_nats::{Client, HeaderMap};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tollgate_types::batch::{BatchDone, BatchProgress, LinesDone, Stop, Submitted};
 use tollgate_types::subjects::BATCHES_STREAM;
@@ -96,6 +98,32 @@ impl Batches {
         Ok(self.last(subjects::batch_done(team, batch)).await?.map(|(done, _)| done))
     }
 
+    /// The parts of a batch of which there are records, in order.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn parts(&self, team: &str, batch: &BatchId) -> Result<Vec<u64>, ApiError> {
+        #[derive(Deserialize)]
+        struct Info {
+            state: State,
+        }
+        #[derive(Deserialize)]
+        struct State {
+            #[serde(default)]
+            subjects: Option<BTreeMap<String, u64>>,
+        }
+        // The most lines of a batch are 611 parts; the server tells of 100,000 subjects at once.
+        let prefix = format!("tollgate.batches.{team}.{batch}.");
+        let question = json!({ "subjects_filter": format!("{prefix}*") }).to_string();
+        let asked = format!("$JS.API.STREAM.INFO.{BATCHES_STREAM}");
+        let info: Info = api::ask(&self.client, asked, question.into()).await?;
+        let subjects = info.state.subjects.unwrap_or_default();
+        let part = |subject: &String| subject.strip_prefix(&prefix)?.strip_prefix("lines-")?.parse().ok();
+        let mut parts: Vec<u64> = subjects.keys().filter_map(part).collect();
+        parts.sort_unstable();
+        Ok(parts)
+    }
+
     /// Replaces the lines of a part as they were read at `expected`, 0 for the first time.
     ///
     /// # Errors
@@ -158,6 +186,15 @@ impl Batches {
             // Somebody wrote under a name that is no batch.
             from = seq + 1;
         }
+    }
+
+    /// The sequence of the last record of a kind, such as `stop`, of any batch.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn last_of(&self, record: &str) -> Result<Option<u64>, ApiError> {
+        let question = json!({ "last_by_subj": format!("tollgate.bulk.*.*.{record}") });
+        Ok(stored_message(&self.client, BATCHES_STREAM, &question).await?.map(|found| found.seq))
     }
 
     async fn last<T: DeserializeOwned>(&self, subject: String) -> Result<Option<(T, u64)>, ApiError> {

@@ -3,6 +3,8 @@
 //! A body belongs to one job. It is put before the line that names it, so whoever reads the line finds it; one whose line
 //! was never written is dropped by its age.
 
+mod space;
+
 use async_nats::{Client, HeaderMap};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,6 +15,8 @@ use tollgate_types::claim::CHUNK_BYTES;
 use tollgate_types::{Claim, JobId, subjects};
 
 use crate::api::{self, ApiError};
+
+pub use space::Space;
 
 /// How many chunks are under way at once.
 const AT_ONCE: usize = 8;
@@ -28,6 +32,17 @@ pub enum Fetched {
     Other,
 }
 
+/// Why a body was not put.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPut {
+    /// The team has its share of the stream.
+    #[error("the team's large bodies have their share of the room for them")]
+    OverShare,
+    /// A chunk was not stored, or not certainly.
+    #[error(transparent)]
+    Server(#[from] ApiError),
+}
+
 /// The stream of large bodies. It may be missing: then nothing is found, and nothing can be put.
 #[derive(Clone)]
 pub struct Blobs {
@@ -40,7 +55,20 @@ impl Blobs {
         Blobs { client: client.clone() }
     }
 
-    /// Puts a body of a job. Idempotent; killed or cancelled half-way, what is there is dropped by its age.
+    /// Puts a body of a job if the team's share of the stream has room for it. Idempotent; killed or cancelled half-way, what
+    /// is there is dropped by its age.
+    ///
+    /// # Errors
+    /// Why it is not there.
+    pub async fn put_within_share(&self, team: &str, job: &JobId, body: &Bytes) -> Result<Claim, NotPut> {
+        if !self.is_within_share(team, body.len() as u64).await? {
+            metrics::counter!("tollgate_blobs_refused_total").increment(1);
+            return Err(NotPut::OverShare);
+        }
+        Ok(self.put(team, job, body).await?)
+    }
+
+    /// Puts a body of a job, whoever fills the stream: for an operator who knows what he does. Otherwise the same.
     ///
     /// # Errors
     /// Why a chunk was not stored, or not certainly.

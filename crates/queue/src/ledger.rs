@@ -6,8 +6,8 @@
 use std::ops::Deref;
 
 use async_nats::jetstream::Context;
-use tollgate_types::AccountId;
 use tollgate_types::subjects::LEDGER_BUCKET;
+use tollgate_types::{AccountId, Digest, Scope};
 
 use crate::bucket::{Bucket, BucketError};
 
@@ -29,6 +29,11 @@ pub fn account_of(key: &str) -> Option<AccountId> {
 /// The key of a limit's record, by the digest of what it limits.
 pub fn limit_key(digest: &str) -> String {
     format!("{LIMITS}{digest}")
+}
+
+/// The key of the limit's record of a team or one of its keys.
+pub fn limit_of_scope(scope: &Scope) -> String {
+    limit_key(&Digest::of(&[b"scope", scope.to_string().as_bytes()]).short())
 }
 
 /// The bucket `TOLLGATE_LEDGER`; it must exist, it is never created here.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tollgate_types::{JobId, JobResult, LaneKey, headers, subjects};
 
 use crate::api::{self, ApiError};
-use crate::blobs::{Blobs, Fetched};
+use crate::blobs::{Blobs, Fetched, NotPut};
 use crate::connect::Connection;
 use crate::results::{Existing, Results};
 
@@ -43,6 +43,9 @@ pub enum SubmitError {
     /// Nothing was stored: the queue takes no more, or there is none.
     #[error("the queue does not take the job")]
     NotTaken(#[source] ApiError),
+    /// Its body does not fit a message, and the team's share of the room for such bodies has none for it.
+    #[error("the team's large bodies have their share of the room for them")]
+    OverShare,
     /// The line is larger than a message may be.
     #[error("the job is larger than a message may be")]
     TooLarge,
@@ -204,11 +207,12 @@ impl Switchboard {
             return Ok(line.clone());
         }
         let Some((small, body)) = tollgate_types::job::checked_in(line) else { return Err(SubmitError::TooLarge) };
-        let put = Blobs::new(&self.inner.connection.client).put(&lane.team, job, &body).await;
+        let put = Blobs::new(&self.inner.connection.client).put_within_share(&lane.team, job, &body).await;
         put.map(|_| small).map_err(|error| match error {
-            ApiError::TooLarge => SubmitError::TooLarge,
+            NotPut::OverShare => SubmitError::OverShare,
+            NotPut::Server(ApiError::TooLarge) => SubmitError::TooLarge,
             // Nothing was submitted: a chunk without its line is nothing.
-            error => SubmitError::NotTaken(error),
+            NotPut::Server(error) => SubmitError::NotTaken(error),
         })
     }
 

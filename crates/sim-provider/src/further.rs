@@ -1,8 +1,14 @@
 //! What a provider does beside writing text: vectors, responses in the newer format, and calls of tools where the request
-//! leaves no choice. All of it is whole, a pure function of the request, and billed by its usage.
+//! leaves no choice. All of it is a pure function of the request, and billed by its usage; only a response comes in pieces, if that
+//! is asked for.
+
+use std::io;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -98,21 +104,89 @@ pub(crate) fn responses(body: &[u8], ending: Ending) -> Response {
     }) else {
         return ending.refuse(&Refusal::invalid(Some("input"), None, "Missing required parameter: 'input'."));
     };
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
     let id = ending.id().to_owned();
     let (read, written) = (tokens_in(&input.as_str().into()), tokens_in(&input.as_str().into()));
-    let part = json!({ "type": "output_text", "text": input, "annotations": [] });
-    whole(
-        ending,
-        &json!({
+    let item = match asked["tools"][0]["name"].as_str().filter(|_| asked["tool_choice"] == "required") {
+        Some(tool) => json!({ "type": "function_call", "id": format!("fc_{id}"), "call_id": format!("call_{id}"),
+            "status": "completed", "name": tool, "arguments": "{\"city\":\"Paris\"}" }),
+        None => json!({ "type": "message", "id": format!("msg_{id}"), "status": "completed", "role": "assistant",
+            "content": [{ "type": "output_text", "text": input, "annotations": [] }] }),
+    };
+    let response = json!({
             "id": format!("resp_{id}"), "object": "response", "created_at": 0, "status": "completed", "error": null,
             "incomplete_details": null, "instructions": null, "metadata": {}, "model": model,
-            "output": [{ "type": "message", "id": format!("msg_{id}"), "status": "completed", "role": "assistant",
-                "content": [part] }],
+            "output": [item],
             "parallel_tool_calls": true, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0,
             "usage": { "input_tokens": read, "input_tokens_details": { "cached_tokens": 0 }, "output_tokens": written,
                 "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": read + written },
-        }),
-    )
+    });
+    if asked["stream"] == true {
+        return ending.respond(StatusCode::OK, SSE, Source::pieces(paced(events_of(&response))));
+    }
+    whole(ending, &response)
+}
+
+/// How long after each other the events of a response come.
+const EVENT_EVERY: Duration = Duration::from_millis(10);
+
+fn paced(events: Vec<String>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::iter(events).then(|event| async move {
+        tokio::time::sleep(EVENT_EVERY).await;
+        Ok(Bytes::from(event))
+    })
+}
+
+/// A response of one item as the events of its stream, a word each.
+fn events_of(response: &Value) -> Vec<String> {
+    let mut begun = response.clone();
+    (begun["status"], begun["output"], begun["usage"]) = ("in_progress".into(), json!([]), Value::Null);
+    let item = &response["output"][0];
+    let is_call = item["type"] == "function_call";
+    let mut opened = item.clone();
+    opened["status"] = "in_progress".into();
+    match is_call {
+        true => opened["arguments"] = "".into(),
+        false => opened["content"] = json!([]),
+    }
+    let place = |more: Value| {
+        let mut place = json!({ "item_id": item["id"], "output_index": 0 });
+        if !is_call {
+            place["content_index"] = 0.into();
+        }
+        place
+            .as_object_mut()
+            .into_iter()
+            .for_each(|fields| fields.extend(more.as_object().cloned().unwrap_or_default()));
+        place
+    };
+    let part = &item["content"][0];
+    let (kind, text) = match is_call {
+        true => ("response.function_call_arguments", item["arguments"].as_str().unwrap_or_default()),
+        false => ("response.output_text", part["text"].as_str().unwrap_or_default()),
+    };
+    let mut all = vec![
+        ("response.created".to_owned(), json!({ "response": begun })),
+        ("response.in_progress".to_owned(), json!({ "response": begun })),
+        ("response.output_item.added".to_owned(), json!({ "output_index": 0, "item": opened })),
+    ];
+    if !is_call {
+        let empty = json!({ "type": "output_text", "text": "", "annotations": [] });
+        all.push(("response.content_part.added".to_owned(), place(json!({ "part": empty }))));
+    }
+    all.extend(text.split_inclusive(' ').map(|word| (format!("{kind}.delta"), place(json!({ "delta": word })))));
+    all.push((format!("{kind}.done"), place(json!({ "text": text, "arguments": text }))));
+    if !is_call {
+        all.push(("response.content_part.done".to_owned(), place(json!({ "part": part }))));
+    }
+    all.push(("response.output_item.done".to_owned(), json!({ "output_index": 0, "item": item })));
+    all.push(("response.completed".to_owned(), json!({ "response": response })));
+    let written = |(number, (kind, mut data)): (usize, (String, Value))| {
+        data["type"] = kind.as_str().into();
+        data["sequence_number"] = number.into();
+        format!("event: {kind}\ndata: {data}\n\n")
+    };
+    all.into_iter().enumerate().map(written).collect()
 }
 
 /// What a model that must call a tool says: the one it is told to call, with an empty object.

@@ -66,11 +66,13 @@ pub enum AlertKind {
     Reconciliation,
     /// The sink is behind the log.
     SinkLag,
+    /// The room for bodies that do not fit a message is nearly full.
+    BlobsFull,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [AlertKind; 8] = [
+    pub const ALL: [AlertKind; 9] = [
         AlertKind::Budget,
         AlertKind::BudgetProjection,
         AlertKind::ProviderDown,
@@ -79,6 +81,7 @@ impl AlertKind {
         AlertKind::Drift,
         AlertKind::Reconciliation,
         AlertKind::SinkLag,
+        AlertKind::BlobsFull,
     ];
 
     /// The word in the subject and on the wire.
@@ -92,6 +95,7 @@ impl AlertKind {
             AlertKind::Drift => "drift",
             AlertKind::Reconciliation => "reconciliation",
             AlertKind::SinkLag => "sink_lag",
+            AlertKind::BlobsFull => "blobs_full",
         }
     }
 

@@ -26,7 +26,8 @@ pub struct DeltaMessage {
     pub seq: u64,
     /// What happened.
     pub event: DeltaEvent,
-    /// With `delta`: an OpenAI `chat.completion.chunk`.
+    /// With `delta`: an OpenAI `chat.completion.chunk`. Of a job for `/v1/responses` each thing of the output is a choice under
+    /// its place there, and `item_id` and `item_type` say which it is; thoughts and further parts come with the result alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub chunk: Option<Box<RawValue>>,

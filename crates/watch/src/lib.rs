@@ -17,5 +17,5 @@ mod watch;
 pub use alarms::Alarms;
 pub use finding::{Finding, Judged};
 pub use rules::{Lines, judge};
-pub use sample::{Books, BudgetState, Dead, Deployment, Drift, Lane, Sample, Sink};
+pub use sample::{Blobs, Books, BudgetState, Dead, Deployment, Drift, Lane, Sample, Sink};
 pub use watch::{KEY, Parts, Watch, WatchConfig, firing};

@@ -12,7 +12,7 @@ use tollgate_operate::waiting::{self, Among, Everywhere, Running};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::directory::Paused;
 use tollgate_queue::state::State;
-use tollgate_queue::{Connection, Directory, ServerClock};
+use tollgate_queue::{ApiError, Blobs, Connection, Directory, ServerClock};
 use tollgate_sink::SinkProgress;
 use tollgate_types::{LaneKey, UnixMillis};
 use tollgate_usage::questions::{self, Filter};
@@ -49,13 +49,14 @@ impl Look {
     /// Looks at everything. A part that cannot be read is absent, and its reason is logged.
     pub(crate) async fn take(&self, wanted: Wanted) -> Sample {
         let at = self.clock.now();
-        let (lanes, budgets, dead, sink) = tokio::join!(
+        let (lanes, budgets, dead, sink, blobs) = tokio::join!(
             part("lanes", self.lanes()),
             part("budgets", self.budgets(at)),
             part("dead letters", self.dead()),
             part("sink", self.sink()),
+            part("large bodies", self.blobs()),
         );
-        let mut sample = Sample { at, lanes, budgets, dead, sink, ..Sample::default() };
+        let mut sample = Sample { at, lanes, budgets, dead, sink, blobs, ..Sample::default() };
         let Some(store) = &self.store else { return sample };
         sample.providers = part("providers", self.providers(store, at)).await;
         if wanted.drift {
@@ -133,6 +134,17 @@ impl Look {
         let mut tail = log.tail(first);
         let oldest = tail.next_batch(1, READ_WITHIN).await?.first().map(|entry| entry.at);
         Ok(Sink { behind: bounds.last - done.min(bounds.last), oldest })
+    }
+
+    async fn blobs(&self) -> Result<crate::sample::Blobs, ApiError> {
+        let space = Blobs::new(&self.connection.client).space().await?.unwrap_or_default();
+        metrics::gauge!("tollgate_blobs_bytes").set(space.bytes as f64);
+        metrics::gauge!("tollgate_blobs_bytes_max").set(space.bytes_max.unwrap_or_default() as f64);
+        for (team, _) in self.directory.teams() {
+            let bytes = space.teams.get(&team).copied().unwrap_or_default();
+            metrics::gauge!("tollgate_blobs_team_bytes", "team" => team).set(bytes as f64);
+        }
+        Ok(space)
     }
 
     async fn providers(&self, store: &Store, now: UnixMillis) -> Result<Vec<Deployment>, StoreError> {

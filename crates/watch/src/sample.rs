@@ -2,6 +2,8 @@
 
 use tollgate_types::{NanoUsd, Scope, UnixMillis};
 
+pub use tollgate_queue::blobs::Space as Blobs;
+
 /// One look at the broker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
@@ -15,6 +17,8 @@ pub struct Sample {
     pub dead: Option<Vec<Dead>>,
     /// How far the sink is.
     pub sink: Option<Sink>,
+    /// How full the room for bodies that do not fit a message is.
+    pub blobs: Option<Blobs>,
     /// How the calls of the last minutes went, by deployment.
     pub providers: Option<Vec<Deployment>>,
     /// What a job of one kind uses now, and used in the week before.

@@ -8,8 +8,8 @@ use testkit::{Setup, World, eventually};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_operate::connect;
-use tollgate_queue::Results;
 use tollgate_queue::state::State;
+use tollgate_queue::{Blobs, Results};
 use tollgate_types::{Alert, AlertKind, AlertState, Class, UsageEvent};
 use tollgate_watch::{Lines, Parts, Watch, WatchConfig, firing};
 
@@ -129,5 +129,25 @@ async fn dead_letters_and_a_sink_that_is_away_are_announced() {
             kinds.push(alert.kind);
         }
     }
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_for_large_bodies_that_fills_is_announced_with_those_who_fill_it() {
+    let world = World::start(Setup::default()).await;
+    let mut heard = Heard::new(&world).await;
+    let blobs = Blobs::new(&world.broker("operator").await.client);
+    let job = "search:large".parse().expect("an id");
+    // Of a gibibyte.
+    blobs.put("search", &job, &vec![b'x'; 12 << 20].into()).await.expect("it is put");
+    let lines = Lines { blobs_full: Some(1), sink_lag: None, lane_age: [].into(), ..Lines::default() };
+    let (_watch, stop) = watch(&world, "watch", lines).await;
+    let (subject, alert) = heard.next().await;
+    assert_eq!(subject, "tollgate.alert.organisation.blobs_full");
+    assert_eq!((alert.kind, alert.state, alert.value), (AlertKind::BlobsFull, AlertState::Firing, 1.0));
+    assert!(alert.what.ends_with("most of it those of: search 12 MiB"), "{}", alert.what);
+    blobs.remove_all("search", &job).await.expect("it goes");
+    let (_, over) = heard.next().await;
+    assert_eq!((over.id, over.state), (alert.id, AlertState::Resolved));
     stop.cancel();
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub lanes: LaneConfig,
     /// The largest payload that is read, in bytes.
     pub payload_bytes_max: usize,
+    /// The most memory that prompts take which do not fit a message, in bytes; the largest takes all of it, if need be.
+    pub bodies_bytes_max: u64,
     /// How much may be tried for one job.
     pub limits: Limits,
     /// Tokens of an answer without a limit of its own, where the model's is not known either; for upper bounds.
@@ -68,6 +70,8 @@ impl Default for Config {
             concurrency: 256,
             lanes: LaneConfig::default(),
             payload_bytes_max: 64 << 20,
+            // The largest fits eight times.
+            bodies_bytes_max: 512 << 20,
             limits: Limits::default(),
             output_tokens_default: 16_384,
             drain: Duration::from_secs(120),

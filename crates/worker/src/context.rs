@@ -9,12 +9,11 @@ use tollgate_providers::Caller;
 use tollgate_queue::Directory;
 use tollgate_queue::dead::DeadLetters;
 use tollgate_queue::state::State;
-use tollgate_queue::{Blobs, Connection, InFlight, Lanes, Results, ServerClock, Wait};
+use tollgate_queue::{Batches, Blobs, Connection, InFlight, Lanes, Results, ServerClock, Wait};
 
 use crate::cache::Cache;
 use crate::config::{Config, Parts};
 use crate::copies::Watchfulness;
-use crate::elsewhere;
 use crate::fleet::Fleet;
 use crate::flight::Claims;
 use crate::gates::Gates;
@@ -22,8 +21,10 @@ use crate::guards::Guards;
 use crate::ledger::{self, Ledger};
 use crate::limiter::{self, Limiter};
 use crate::meters::Meters;
+use crate::room::Room;
 use crate::routes::Routes;
 use crate::running::Running;
+use crate::stopped::Stopped;
 
 /// What every life of this worker shares.
 pub(crate) struct Context {
@@ -35,7 +36,7 @@ pub(crate) struct Context {
     pub(crate) results: Results,
     /// Bodies that do not fit a message, and how much memory is left for them.
     pub(crate) blobs: Blobs,
-    pub(crate) blob_room: Arc<Semaphore>,
+    pub(crate) blob_room: Arc<Room>,
     pub(crate) dead: DeadLetters,
     pub(crate) state: State,
     pub(crate) in_flight: InFlight,
@@ -57,6 +58,8 @@ pub(crate) struct Context {
     pub(crate) estimates: Mutex<OutputEstimates>,
     /// What runs here, to be cancelled.
     pub(crate) running: Running,
+    /// Which batches are stopped.
+    pub(crate) stopped: Stopped,
     /// One suspect at a time.
     pub(crate) suspect_slot: Arc<Semaphore>,
     /// Cancelled when jobs in flight must be handed back.
@@ -88,6 +91,8 @@ impl Context {
             lease_time: config.lease,
         });
         let blobs = Blobs::new(&parts.connection.client);
+        let blob_room = Arc::new(Room::new(config.bodies_bytes_max, config.concurrency));
+        let batches = Batches::new(parts.connection.client.clone());
         let fleet = Fleet::new(&routes, parts.clock.clone());
         let gates = Gates {
             directory: parts.directory.clone(),
@@ -114,7 +119,7 @@ impl Context {
             wait: parts.wait,
             results: parts.results,
             blobs,
-            blob_room: Arc::new(Semaphore::new(elsewhere::ROOM_MIB)),
+            blob_room,
             dead: parts.dead,
             state: parts.state,
             guards: Guards::new(parts.directory.clone(), parts.checkers),
@@ -126,6 +131,7 @@ impl Context {
             fleet,
             gates,
             running: Running::default(),
+            stopped: Stopped::new(batches),
             suspect_slot: Arc::new(Semaphore::new(1)),
             giving_up: CancellationToken::new(),
         }

@@ -28,7 +28,7 @@ const PUBLISH_MAX: Duration = Duration::from_secs(1);
 
 /// Whether a job's answer is published as it is written.
 pub(crate) fn are_wanted(job: &JobSpec) -> bool {
-    job.request.stream_at.is_some() && job.request.endpoint == Endpoint::ChatCompletions
+    job.request.stream_at.is_some() && job.request.endpoint != Endpoint::Embeddings
 }
 
 /// Makes a call and publishes what comes of it as it comes, if the job wants that and its guardrails let it; what they
@@ -117,7 +117,8 @@ pub(crate) async fn withheld(end: &End, passed: &Passed<'_>, run: &Run, cx: &Con
 pub(crate) async fn replay(end: &End, job: &JobSpec, run: &Run, cx: &Context) {
     let Outcome::Answered(answer, _) = &end.outcome else { return };
     let body = &answer.body;
-    if !are_wanted(job) {
+    // A response that is there is read from its result.
+    if !are_wanted(job) || job.request.endpoint != Endpoint::ChatCompletions {
         return;
     }
     let (pieces, waiting) = mpsc::channel(WAITING_MAX);

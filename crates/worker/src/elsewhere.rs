@@ -4,7 +4,7 @@
 //! answered, and they are removed then. An answer's chunks are there before the result that names them; those of a run
 //! that was killed in between, or that was not first, are dropped by their age, or when the job is forgotten.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate_queue::blobs::Fetched;
@@ -14,20 +14,23 @@ use tollgate_types::{Claim, Digest, ErrorCode, JobId, JobResult, JobSpec, Reject
 use crate::context::Context;
 use crate::end::{End, leaves_a_letter};
 use crate::identify::{Identity, Whole};
+use crate::park::Parking;
 use crate::run::Run;
 
-/// How much memory the bodies that were fetched take at most, together, in MiB; the largest fits eight times.
-pub(crate) const ROOM_MIB: usize = 512;
+/// After how many seconds a job comes again that found no memory for its body: about as long as a call takes.
+const AGAIN_AFTER: std::ops::Range<u64> = 2..6;
 
 /// Why a job goes on without its body.
 pub(crate) enum NotFetched {
     /// There is none: this is its end.
     End(End),
+    /// There is no memory for it now.
+    Later(Parking),
     /// The server did not say.
     Unknown(ApiError),
 }
 
-/// The job with its body. It waits until there is memory for that.
+/// The job with its body, once there is memory for that.
 pub(crate) async fn fetch<'a>(
     identity: &'a Identity,
     job: &'a JobSpec,
@@ -40,8 +43,14 @@ pub(crate) async fn fetch<'a>(
         let message = format!("the body has {} bytes; this broker takes {max}", claim.bytes);
         return Err(refused(ErrorCode::TooLarge, message));
     }
-    let mebibytes = u32::try_from(claim.bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).min(ROOM_MIB as u32);
-    let room = Arc::clone(&cx.blob_room).acquire_many_owned(mebibytes).await.expect("it is never closed");
+    let Some(room) = cx.blob_room.enter(&run.team, claim.bytes).await else {
+        metrics::counter!("tollgate_bodies_waiting_total").increment(1);
+        let again = cx.clock.now().plus(Duration::from_secs(rand::random_range(AGAIN_AFTER)));
+        return Err(NotFetched::Later(Parking::until(
+            again,
+            "its team's large prompts have their share of the memory",
+        )));
+    };
     let body = match cx.blobs.fetch(&run.team, &run.job, claim).await {
         Ok(Fetched::Body(body)) => body,
         Ok(Fetched::Missing) => {
@@ -96,7 +105,7 @@ pub(crate) async fn commit(
         return (commit, line);
     }
     let Some((small, body)) = JobResult::checked_in(&line) else { return (commit, line) };
-    match cx.blobs.put(&event.team, job, &body).await {
+    match cx.blobs.put_within_share(&event.team, job, &body).await {
         Ok(_) => {
             cx.config.crash.point("C5b");
             (cx.results.commit(job, digest, event, small.clone()).await, small)

@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tollgate_queue::Delivery;
 use tollgate_types::job::undecoded_digest;
 use tollgate_types::subjects::{self, ReplyTo};
 use tollgate_types::{Digest, ErrorCode, JobId, JobSpec, Rejection, headers};
 
 use crate::context::Context;
+use crate::room::Place;
 use crate::run::Named;
 
 /// What a delivery says of itself.
@@ -31,7 +31,7 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) job: JobSpec,
-    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) _room: Place,
 }
 
 /// Reads a delivery. It cannot fail: what is wrong becomes the job's result.

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! deliver → identify → decode → parked already? → already answered? (and noted as in flight) → a copy under way?
-//!         → admit (team, deadline, its time, reply) → elsewhere? (a body that fits no message is fetched) → route → screen
-//!           the prompt → cache? → hold (money, permits; a cheaper model) → board → suspect? → call (again, at another
-//!           deployment, by another model; deltas while it is written) → screen the answer → commit result with usage (its
-//!           answer beside it if that fits no message)
+//!         → admit (team, deadline, its time, reply) → stopped? (its batch) → elsewhere? (a body that fits no message is
+//!           fetched) → route → screen the prompt → cache? → hold (money, permits; a cheaper model) → board → suspect?
+//!           → call (again, at another deployment, by another model; deltas while it is written) → screen the answer
+//!           → commit result with usage (its answer beside it if that fits no message)
 //!                └────────────── park: a gate is closed; the job is kept behind it, then acked
 //!         → reply → capture? → remove what lay elsewhere → keep the answer for others, let those come back who wait for it
 //!         → ack
@@ -39,7 +39,7 @@ use crate::running::Cancelled;
 use crate::screen::{Passed, Told};
 use crate::{
     admit, answered, cache, call, capture, commit, copies, deltas, elsewhere, flight, hold, identify, park, reply,
-    route, screen, suspect,
+    route, screen, stopped, suspect,
 };
 
 /// Why a job is left without a result for now; it is delivered again when its lease ends.
@@ -190,6 +190,7 @@ impl From<elsewhere::NotFetched> for Done {
     fn from(reason: elsewhere::NotFetched) -> Done {
         match reason {
             elsewhere::NotFetched::End(end) => Done::work(Work::only(end)),
+            elsewhere::NotFetched::Later(parking) => Done::Park(parking, commit::Spent::default()),
             elsewhere::NotFetched::Unknown(error) => Done::Left(Unfinished::Elsewhere(error)),
         }
     }
@@ -267,11 +268,21 @@ async fn ready<'a>(
         Err(rejection) => return Err(Done::work(Work::only(rejection.clone().into())).into()),
     };
     admit::admit(job, run, cx).map_err(|end| Done::work(Work::only(end)))?;
+    let mut stopped = stopped::end_of(&run.team, &run.job, cx).await;
+    if !run.redelivered()
+        && let Some(end) = stopped.take()
+    {
+        return Err(Done::work(Work::only(end)).into());
+    }
     if let Some(at) = admit::its_time(job, delivery, cx) {
         return Err(Done::Park(Parking::until(at, "`not_before` has not come"), commit::Spent::default()).into());
     }
     let job = elsewhere::fetch(identity, job, run, cx).await.map_err(Done::from)?;
     let route = route::route(job, &run.team, cx).map_err(|end| Done::work(Work::only(end)))?;
+    // What earlier deliveries may have cost is known only now.
+    if let Some(end) = stopped {
+        return Err(Done::work(Work::unpaid(end, callable(&route))).into());
+    }
     let unpaid = |(end, told): (End, Told)| Done::work(Work::unpaid(end, callable(&route)).telling(told));
     let screened = screen::request(job, &run.team, cx).await.map_err(unpaid)?;
     // What it can cost goes by what leaves.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tollgate_queue::ledger::Records;
+use tollgate_queue::ledger::{Records, limit_key, limit_of_scope};
 use tollgate_queue::{Directory, ServerClock, TeamRecord};
 use tollgate_types::{AccountId, Digest, Limits, Scope};
 
@@ -51,13 +51,12 @@ impl Limited {
 
     /// The name of its record.
     fn key(&self) -> String {
-        let digest = match self {
-            Limited::Scope(scope) => Digest::of(&[b"scope", scope.to_string().as_bytes()]),
+        match self {
+            Limited::Scope(scope) => limit_of_scope(scope),
             Limited::Deployment { provider, model, .. } => {
-                Digest::of(&[b"deployment", provider.as_bytes(), model.as_bytes()])
+                limit_key(&Digest::of(&[b"deployment", provider.as_bytes(), model.as_bytes()]).short())
             }
-        };
-        format!("limit.{}", digest.short())
+        }
     }
 }
 

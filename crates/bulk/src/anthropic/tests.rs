@@ -1,3 +1,6 @@
+use serde_json::json;
+use tollgate_messages::message;
+
 use super::*;
 
 fn check(params: Value, expected: Value) {
@@ -21,7 +24,7 @@ fn what_both_formats_have_is_carried_over() {
     check(
         base(json!({ "system": "be brief", "stop_sequences": ["x"], "temperature": 0.5, "top_k": 3, "stream": false,
             "metadata": { "user_id": "u" } })),
-        json!({ "model": "m", "max_tokens": 5, "temperature": 0.5, "top_k": 3, "stop": ["x"], "user": "u",
+        json!({ "model": "m", "max_completion_tokens": 5, "temperature": 0.5, "top_k": 3, "stop": ["x"], "user": "u",
             "messages": [{ "role": "system", "content": "be brief" }, { "role": "user", "content": "hi" }] }),
     );
 }
@@ -38,11 +41,11 @@ fn tools_and_their_results_become_those_of_a_chat_completion() {
             ],
         })),
         json!({
-            "model": "m", "max_tokens": 5, "parallel_tool_calls": false,
+            "model": "m", "max_completion_tokens": 5, "parallel_tool_calls": false,
             "tools": [{ "type": "function", "function": { "name": "f", "description": "d", "parameters": { "type": "object" } } }],
             "tool_choice": { "type": "function", "function": { "name": "f" } },
             "messages": [
-                { "role": "assistant", "content": [{ "type": "text", "text": "t" }],
+                { "role": "assistant", "content": "t",
                   "tool_calls": [{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"a\":1}" } }] },
                 { "role": "tool", "tool_call_id": "1", "content": "r" },
                 { "role": "user", "content": [{ "type": "text", "text": "go on" }] },
@@ -59,7 +62,7 @@ fn pictures_come_as_data_and_as_addresses() {
     let carried = |source: Value, expected: &str| {
         check(
             base(json!({ "messages": image(source) })),
-            json!({ "model": "m", "max_tokens": 5, "messages": url(expected) }),
+            json!({ "model": "m", "max_completion_tokens": 5, "messages": url(expected) }),
         );
     };
     carried(json!({ "type": "base64", "media_type": "image/png", "data": "AA==" }), "data:image/png;base64,AA==");
@@ -75,9 +78,11 @@ fn what_a_chat_completion_has_nothing_for_is_refused_by_name() {
     refused(base(json!({ "messages": [{ "role": "tool", "content": "x" }] })), "params.messages.0.role");
     refused(
         base(json!({ "messages": [{ "role": "user", "content": [{ "type": "video" }] }] })),
-        "params.messages.0.content.0",
+        "params.messages.0.content.0.type",
     );
-    refused(base(json!({ "tools": [{ "type": "web_search_20250305", "name": "w" }] })), "params.tools.0");
+    refused(base(json!({ "tools": [{ "type": "web_search_20250305", "name": "w" }] })), "params.tools.0.type");
+    refused(base(json!({ "tools": [{ "input_schema": {} }] })), "params.tools.0.name");
+    refused(base(json!({ "something_new": 1 })), "params.something_new");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! <https://docs.anthropic.com/en/docs/build-with-claude/streaming>.
 
 use serde_json::{Value, json};
+use tollgate_messages::response::{self, Stop};
 
-use super::response;
 use crate::refused::{Refused, Shape};
 use crate::streamed::chat::begun_anew;
 use crate::streamed::{Rest, Speaker};
@@ -19,7 +19,7 @@ pub(crate) struct Events {
     /// The index of the next block.
     next: u64,
     open: Option<Open>,
-    stop_reason: Value,
+    stop: Stop,
     rest: Rest,
 }
 
@@ -39,7 +39,7 @@ fn event(value: &Value) -> String {
 impl Events {
     pub(crate) fn new(model: &str, thoughts: bool) -> Events {
         let (model, rest) = (model.to_owned(), Rest::default());
-        Events { model, thoughts, begun: false, next: 0, open: None, stop_reason: Value::Null, rest }
+        Events { model, thoughts, begun: false, next: 0, open: None, stop: Stop::default(), rest }
     }
 
     fn begin(&mut self, chunk: &Value, out: &mut Vec<String>) {
@@ -102,7 +102,7 @@ impl Events {
             }
         }
         if !choice["finish_reason"].is_null() {
-            self.stop_reason = response::stop_reason(&choice["finish_reason"]);
+            self.stop = Stop::of(choice);
         }
     }
 
@@ -137,11 +137,13 @@ impl Speaker for Events {
         let rest = self.rest.of(answer).ok_or_else(begun_anew)?;
         let mut out = Vec::new();
         rest.iter().for_each(|chunk| self.take(chunk, &mut out));
+        // The whole answer knows it, whatever its last piece said.
+        self.stop = Stop::of(&answer["choices"][0]);
         self.begin(answer, &mut out);
         self.close(&mut out);
         out.push(event(&json!({
             "type": "message_delta", "usage": response::usage(&answer["usage"]),
-            "delta": { "stop_reason": self.stop_reason, "stop_sequence": null },
+            "delta": { "stop_reason": self.stop.reason, "stop_sequence": self.stop.sequence },
         })));
         out.push(event(&json!({ "type": "message_stop" })));
         Ok(out)
@@ -231,6 +233,16 @@ mod tests {
             "content_block_delta 2 Hello",
         ];
         assert_eq!(short(&all), expected);
+    }
+
+    #[test]
+    fn a_sequence_that_stopped_it_is_told_at_the_end() {
+        let mut events = Events::new("m", false);
+        events.piece(chunk(json!({ "content": "a" }), "stop".into()));
+        let answer = json!({ "id": "c", "model": "m", "choices": [{ "index": 0, "finish_reason": "stop", "stop_reason": "END",
+            "message": { "content": "a" } }] });
+        let all = events.finish(&answer).expect("it is how it begins").concat();
+        assert!(all.contains(r#""stop_reason":"stop_sequence""#) && all.contains(r#""stop_sequence":"END""#), "{all}");
     }
 
     #[test]

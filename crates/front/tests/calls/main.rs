@@ -5,5 +5,6 @@
 mod chat;
 mod hostile;
 mod keys;
+mod limits;
 mod shapes;
 mod world;

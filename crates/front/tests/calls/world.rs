@@ -45,6 +45,7 @@ impl Process {
             calls: Calls::open(&context).await.unwrap(),
             directory: world.directory().await,
             clock,
+            records: world.records().await,
         };
         let front = Front::new(config);
         let recorder = PrometheusBuilder::new().build_recorder();

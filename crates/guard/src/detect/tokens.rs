@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use tollgate_types::api_key::{self, ID_CHARS, SECRET_CHARS};
+
 use super::scan::{Rank, Scan};
 use crate::Entity;
 
@@ -30,6 +32,8 @@ enum Alphabet {
     Base64,
     /// Base64 and slashes of a path.
     Path,
+    /// An id and a secret, as the broker's own keys are made.
+    Own,
 }
 
 const fn token(prefix: &'static str, alphabet: Alphabet, len: RangeInclusive<usize>) -> Token {
@@ -47,10 +51,14 @@ impl Token {
     }
 }
 
-use Alphabet::{Base64, Capitals, Dotted, Hex, Path, Plain, Url};
+use Alphabet::{Base64, Capitals, Dotted, Hex, Own, Path, Plain, Url};
+
+/// The characters of one of the broker's own keys behind its prefix.
+const OWN_CHARS: usize = ID_CHARS + 1 + SECRET_CHARS;
 
 /// The forms that vendors document, the longest lengths with room to grow.
 pub(crate) const TOKENS: &[Token] = &[
+    token(api_key::PREFIX, Own, OWN_CHARS..=OWN_CHARS),
     // OpenAI, Anthropic, OpenRouter, DeepSeek and others.
     token("sk-", Url, 20..=300),
     token("sess-", Plain, 40..=64),
@@ -238,7 +246,7 @@ pub(crate) fn at(scan: &mut Scan<'_>, token: &Token, start: usize) {
         return;
     }
     let body = body(&bytes[from..], token);
-    let whole = token.alphabet != Alphabet::Plain || bytes.get(from + body.len()) != Some(&b'_');
+    let whole = !matches!(token.alphabet, Plain | Own) || bytes.get(from + body.len()) != Some(&b'_');
     if token.len.contains(&body.len()) && whole && is_random(body) {
         scan.saw(Entity::ApiKey, start..from + body.len(), Rank::Confirmed);
     }
@@ -253,6 +261,9 @@ fn is_joined(before: u8, token: &Token) -> bool {
 }
 
 fn body<'t>(bytes: &'t [u8], token: &Token) -> &'t [u8] {
+    if token.alphabet == Own {
+        return own(bytes);
+    }
     let belongs = |byte: &u8| match token.alphabet {
         Plain => byte.is_ascii_alphanumeric(),
         Url => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
@@ -261,6 +272,7 @@ fn body<'t>(bytes: &'t [u8], token: &Token) -> &'t [u8] {
         Hex => byte.is_ascii_hexdigit(),
         Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-'),
         Path => byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-'),
+        Own => false,
     };
     let bounded = &bytes[..bytes.len().min(token.len.end() + 1)];
     let len = bounded.iter().take_while(|byte| belongs(byte)).count();
@@ -270,6 +282,14 @@ fn body<'t>(bytes: &'t [u8], token: &Token) -> &'t [u8] {
         body = rest;
     }
     body
+}
+
+/// One of the broker's own keys behind its prefix; nothing if it is none.
+fn own(bytes: &[u8]) -> &[u8] {
+    let Some((id, [b'_', rest @ ..])) = bytes.split_at_checked(ID_CHARS) else { return &[] };
+    let plain = id.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let secret = rest.iter().take(SECRET_CHARS + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    if plain && secret == SECRET_CHARS { &bytes[..OWN_CHARS] } else { &[] }
 }
 
 /// Whether it looks random rather than written by somebody: it has digits, and its characters are spread.
@@ -319,6 +339,7 @@ mod tests {
             let body = match token.alphabet {
                 Hex => "0f1e2d3c4b5a69788796a5b4c3d2e1f0".chars().cycle().take(*token.len.start()).collect(),
                 Capitals => body(*token.len.start()).to_uppercase(),
+                Own => format!("k3v9x2m1q8z7_{}", body(SECRET_CHARS)),
                 _ => body(*token.len.start()),
             };
             let key = format!("{}{body}", token.prefix);
@@ -327,6 +348,19 @@ mod tests {
             check(Entity::ApiKey, &format!("{}{}", token.prefix, &body[1..]), &[]);
         }
         check(Entity::ApiKey, &format!("task-{}", body(40)), &[]);
+    }
+
+    #[test]
+    fn the_brokers_own_keys_are_found_as_they_are_written_and_nothing_that_is_longer_or_shorter() {
+        let id = "k3v9x2m1q8z7".parse().expect("an id");
+        let key = api_key::written(&id, &body(SECRET_CHARS));
+        assert!(api_key::Presented::read(&key).is_some(), "it is one");
+        check(Entity::ApiKey, &format!("curl -H 'Authorization: Bearer {key}' https://gate"), &[&key]);
+        check(Entity::ApiKey, &format!("{key}-and more"), &[&key]);
+        let (longer, shorter) = (format!("{key}x"), &key[..key.len() - 1]);
+        for none in [longer.as_str(), shorter, "tgk_k3v9x2m1q8z7_", &key.replacen("k3v", "K3V", 1)] {
+            check(Entity::ApiKey, &format!("it is {none} here"), &[]);
+        }
     }
 
     #[test]

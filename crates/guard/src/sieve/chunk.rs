@@ -50,7 +50,8 @@ pub(super) struct Taken {
 
 /// What else of a chunk may leave: numbers, and names that machines gave. A text at any other place could come in pieces
 /// that say nothing by themselves; it comes with the result.
-const OF_CHUNK: [&str; 7] = ["id", "object", "created", "model", "system_fingerprint", "service_tier", "provider"];
+const OF_CHUNK: [&str; 9] =
+    ["id", "object", "created", "model", "system_fingerprint", "service_tier", "provider", "item_id", "item_type"];
 const OF_CHOICE: [&str; 5] = ["index", "finish_reason", "native_finish_reason", "stop_reason", "logprobs"];
 const OF_CALL: [&str; 3] = ["index", "id", "type"];
 

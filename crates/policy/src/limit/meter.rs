@@ -145,6 +145,11 @@ impl Meter {
         self.granted.since(second.saturating_sub(59))
     }
 
+    /// The first second in which nothing of that minute counts any more; 0 if nothing was granted.
+    pub(super) fn empty_at(&self) -> i64 {
+        self.granted.last().map_or(0, |last| last.saturating_add(60))
+    }
+
     /// The first second, from this one on, in which something of this size fits, if nothing else is granted until then.
     pub(super) fn next(&self, pace: Pace, second: i64, count: u64) -> i64 {
         let last = second.saturating_add(WINDOW);

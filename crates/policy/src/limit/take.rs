@@ -138,6 +138,8 @@ impl Limit {
         Taken {
             requests: then.requests.in_a_minute(second),
             tokens: then.tokens.in_a_minute(second),
+            requests_back_at: UnixMillis(then.requests.empty_at().saturating_mul(1000)),
+            tokens_back_at: UnixMillis(then.tokens.empty_at().saturating_mul(1000)),
             slots: then.leases.values().fold(0, |sum, held| sum.saturating_add(held.slots)),
             waiting: then.leases.values().filter(|held| held.waits.is_some()).count(),
         }

@@ -87,7 +87,10 @@ fn permits_lose_their_worth_after_two_seconds_and_are_handed_in() {
     assert_eq!(worker.permits.due_at(), Some(at(2_000)));
     assert!(worker.permits.clone().spend(40, at(1_999)).is_ok());
     assert_eq!(missing(worker.permits.spend(40, at(2_000))).0, Missing::Requests);
-    assert_eq!(record.taken(at(2_000)), Taken { requests: 1, tokens: 40, slots: 0, waiting: 0 });
+    let back = at(60_000);
+    let taken = Taken { requests: 1, tokens: 40, requests_back_at: back, tokens_back_at: back, slots: 0, waiting: 0 };
+    assert_eq!(record.taken(at(2_000)), taken);
+    assert_eq!((record.taken(at(59_999)).requests, record.taken(back).requests), (1, 0), "all of it is back then");
     worker.ask(&mut record, &[], at(2_000));
     assert_eq!((record.taken(at(2_000)), worker.permits.due_at()), (Taken::default(), None));
     worker.ask(&mut record, &[40], at(2_000));

@@ -5,7 +5,7 @@
 //! | `text` blocks | `content`, joined |
 //! | `tool_use` blocks | `tool_calls`, with `input` as text |
 //! | `thinking` blocks | `reasoning_content` for people, and `thinking_blocks` whole, to be sent back with tool results |
-//! | `end_turn`, `stop_sequence` | `stop` |
+//! | `end_turn`, `stop_sequence` | `stop`; which sequence it was stands in the choice's `stop_reason` |
 //! | `max_tokens`, `model_context_window_exceeded` | `length` |
 //! | `tool_use` | `tool_calls` |
 //! | `refusal` | `content_filter` |
@@ -30,6 +30,7 @@ struct Message<'a> {
     model: Option<String>,
     content: Option<Vec<Value>>,
     stop_reason: Option<String>,
+    stop_sequence: Option<String>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
 }
@@ -56,7 +57,7 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     if answer_text_bytes == 0 && finish == "stop" {
         return ended("an answer that holds nothing", reported);
     }
-    let choices = vec![Choice { message: written, finish }];
+    let choices = vec![Choice { message: written, finish, stop_reason: message.stop_sequence }];
     let body = completion(message.id, message.model, choices, usage.as_ref());
     Ok(Read { body, finish: finish.to_owned(), answer_text_bytes, reported })
 }
@@ -148,6 +149,15 @@ mod tests {
 
     fn completion(text: &str) -> Value {
         serde_json::from_str(read_text(text).expect("an answer").body.get()).expect("JSON")
+    }
+
+    #[test]
+    fn the_sequence_that_stopped_it_is_told() {
+        let text = r#"{"content":[{"type":"text","text":"a"}],"stop_reason":"stop_sequence","stop_sequence":"END"}"#;
+        let choice = &completion(text)["choices"][0];
+        assert_eq!((&choice["finish_reason"], &choice["stop_reason"]), (&"stop".into(), &"END".into()));
+        let text = r#"{"content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","stop_sequence":null}"#;
+        assert_eq!(completion(text)["choices"][0].get("stop_reason"), None);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
             return Err(Unusable::bad("an answer without a known end", reported));
         };
         first.get_or_insert(finish);
-        choices.push(Choice { message: written, finish });
+        choices.push(Choice { message: written, finish, stop_reason: None });
     }
     let finish = first.unwrap_or_default().to_owned();
     if answer_text_bytes == 0 && finish == "stop" {

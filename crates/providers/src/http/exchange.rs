@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use tokio::time::{Instant, timeout_at};
-use tollgate_types::{Billed, Failure, FailureKind, Tokens, UsageSource};
+use tollgate_types::{Billed, Endpoint, Failure, FailureKind, Tokens, UsageSource};
 
 use super::stream::{self, Streamed};
 use super::{Answer, Call, Usage};
@@ -129,7 +129,8 @@ pub(super) async fn run(
             let bytes = limited(clock.end(), whole(response, deployment)).await.and_then(|read| read);
             seen.end = Some(Instant::now());
             let read = (exchange.read)(bytes.map_err(at_status)?, &sent);
-            if let (Ok(read), Some(on_delta)) = (&read, call.deltas) {
+            // A response that came whole is read whole.
+            if let (Ok(read), Some(on_delta)) = (&read, call.deltas.filter(|_| endpoint == Endpoint::ChatCompletions)) {
                 on_delta(chunk_of_whole(&read.body));
                 seen.first_token = Some(started.elapsed());
             }

@@ -61,7 +61,7 @@ pub(super) fn read(bytes: Vec<u8>, sent: &Sent<'_>) -> Result<Read, Unusable> {
     if answer_text_bytes == 0 && finish == "stop" {
         return Err(Unusable::bad("an answer that holds nothing", reported));
     }
-    let choices = vec![Choice { message: written, finish }];
+    let choices = vec![Choice { message: written, finish, stop_reason: None }];
     let body = completion(Some(format!("chatcmpl-{answered}")), chat.model, choices, reported.tokens.as_ref());
     Ok(Read { body, finish: finish.to_owned(), answer_text_bytes, reported })
 }

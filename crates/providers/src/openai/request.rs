@@ -34,6 +34,14 @@ pub(super) fn stream_body(body: &Bytes, request: &Request, to: &To<'_>) -> Resul
     replace(body, [Some((request.model_at.clone(), to.model_json)), options]).ok_or(Unsendable::AnotherBody)
 }
 
+/// Replaces the model by the deployment's, for a stream whose end says the usage by itself. All other bytes stay as they are.
+///
+/// Refuses as [`stream_body`] does.
+pub(super) fn stream_body_as_it_is(body: &Bytes, request: &Request, to: &To<'_>) -> Result<Bytes, Unsendable> {
+    request.stream_at.as_ref().ok_or(Unsendable::AnotherBody)?;
+    replace(body, [Some((request.model_at.clone(), to.model_json))]).ok_or(Unsendable::AnotherBody)
+}
+
 const WITH_USAGE: &str = r#"{"include_usage":true}"#;
 
 /// Stream options that ask for the usage too; `None` for what are no options: the server shall say so.
@@ -124,6 +132,14 @@ mod tests {
         }
         let spec = decode(r#"{"model":"m","messages":[1]}"#);
         assert_eq!(super::stream_body(&spec.body, &spec.request, &To::model("\"m\"")), Err(Unsendable::AnotherBody));
+    }
+
+    #[test]
+    fn a_response_is_asked_for_as_a_stream_with_nothing_added() {
+        let text = r#"{"url":"/v1/responses","body":{"input":"a", "model":"fast", "stream" : true}}"#;
+        let spec = JobSpec::decode(&text.into(), 1 << 20).expect("a job");
+        let out = stream_body_as_it_is(&spec.body, &spec.request, &To::model("\"m\"")).expect("the ranges fit");
+        assert_eq!(out, r#"{"input":"a", "model":"m", "stream" : true}"#);
     }
 
     #[test]

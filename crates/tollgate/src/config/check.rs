@@ -219,6 +219,7 @@ impl Checker<'_> {
         self.period("alerts.every", alerts.every, SECOND, 10 * MINUTE);
         self.period("alerts.record_every", alerts.record_every, 10 * SECOND, 60 * MINUTE);
         self.period("alerts.again_after", alerts.again_after, MINUTE, 30 * 24 * 60 * MINUTE);
+        self.number("alerts.blobs_full", alerts.blobs_full.into(), 0, 100);
         self.number("alerts.provider_failures", alerts.provider_failures.into(), 0, 100);
         if !(alerts.drift == 0.0 || (1.0..=1000.0).contains(&alerts.drift)) {
             self.problem("alerts.drift", "this is neither 0, for off, nor from 1 to 1000");

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use tollgate_front::{Front, Parts};
 use tollgate_http::Http;
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Calls, Connection, Keys, Switchboard};
+use tollgate_queue::{Calls, Connection, Keys, Records, Switchboard};
 
 use super::{Broker, not_there};
 use crate::config::{Loaded, build};
@@ -51,7 +51,8 @@ impl Broker {
         let directory = self.until("front", async || connect::directory(context).await.map_err(not_there)).await;
         let clock = self.clock();
         self.until("front", async || ask_the_time(&connection.client, &clock).await.map_err(not_there)).await;
-        let parts = Parts { switchboard, keys, calls, directory, clock };
+        let records = self.until("front", async || Records::open(context).await.map_err(not_there)).await;
+        let parts = Parts { switchboard, keys, calls, directory, clock, records };
         self.supervisor.spawn("front", |stop| async move {
             front.run(parts, stop).await;
             Ok(())

@@ -72,10 +72,13 @@ impl Broker {
         let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
         let lease = build::settler(&self.plan.loaded.config, &self.plan.name).lease;
         let config = CounterConfig { lease, crash: self.plan.crash.clone(), ..CounterConfig::new(&self.plan.name) };
-        let counter = Counter::new(config, connection.clone(), log, state);
+        let directory = self.until("streams", async || connect::directory(context).await.map_err(not_there)).await;
+        let counter = Counter::new(config, connection.clone(), log, state, directory.clone());
         self.supervisor.spawn("batches", |stop| async move {
-            counter.run(stop).await;
-            Ok(())
+            tokio::select! {
+                () = counter.run(stop) => Ok(()),
+                () = directory.follow() => anyhow::bail!("the directory is not followed any more"),
+            }
         });
     }
 

@@ -1,5 +1,6 @@
 //! The lines that may be crossed. Every rule is a pure function of a sample.
 
+mod blobs;
 mod books;
 mod budgets;
 mod drift;
@@ -25,6 +26,8 @@ pub struct Lines {
     pub dead_letters: Option<u64>,
     /// The age of the oldest record that is not in ClickHouse.
     pub sink_lag: Option<Duration>,
+    /// How full the room for bodies that do not fit a message may be, in percent.
+    pub blobs_full: Option<u8>,
     /// The share of failed calls of a deployment, in percent, from [`Lines::provider_calls_min`] calls on.
     pub provider_failures: Option<u8>,
     /// Fewer calls than this say nothing about a deployment.
@@ -47,6 +50,7 @@ impl Default for Lines {
                 .into(),
             dead_letters: Some(1),
             sink_lag: Some(minutes(5)),
+            blobs_full: Some(80),
             provider_failures: Some(50),
             provider_calls_min: 5,
             drift: Some(2.0),
@@ -64,6 +68,7 @@ pub fn judge(sample: &Sample, lines: &Lines) -> Judged {
     judged.add(AlertKind::LaneAge, lanes.map(|lanes| queues::too_old(lanes, sample.at, &lines.lane_age)));
     judged.add(AlertKind::DeadLetters, sample.dead.as_deref().map(|dead| queues::dead(dead, lines.dead_letters)));
     judged.add(AlertKind::SinkLag, sample.sink.map(|sink| sink::behind(sink, sample.at, lines.sink_lag)));
+    judged.add(AlertKind::BlobsFull, sample.blobs.as_ref().map(|blobs| blobs::full(blobs, lines.blobs_full)));
     let budgets = sample.budgets.as_deref().filter(|_| lines.budget_projection);
     judged.add(AlertKind::BudgetProjection, budgets.map(|budgets| budgets::soon_spent(budgets, sample.at)));
     judged.add(AlertKind::ProviderDown, sample.providers.as_deref().map(|all| providers::down(all, lines)));

@@ -184,3 +184,74 @@ async fn a_dead_letter_keeps_its_body_for_whoever_replays_it() {
     let found = blobs.fetch("ghost", &result.id, &claim).await.expect("the server says");
     assert_eq!(found, tollgate_queue::blobs::Fetched::Body(body));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_teams_large_prompts_hold_up_nobody_elses() {
+    const LARGE: usize = 3;
+    let world = World::start(Setup::default()).await;
+    // Room for two of them, and as many slots as there are.
+    let change = |config: &mut tollgate_worker::Config| (config.concurrency, config.bodies_bytes_max) = (4, 16 << 20);
+    let _worker = world.worker("w1", change).await;
+    let (marketing, search) = (world.producer("marketing").await, world.producer("search").await);
+    let mut large = Vec::new();
+    for _ in 0..LARGE {
+        let receipt = marketing.submit(Class::Standard, line(6 * MIB, "delay=8s"), None).await.expect("accepted");
+        large.push(receipt.id);
+    }
+    let called = |id: &JobId| world.sim.calls().iter().any(|call| call.received.job.as_deref() == Some(id.as_str()));
+    let all_called = || large.iter().filter(|id| called(id)).count();
+    eventually("one is called", Duration::from_secs(30), || async { (all_called() > 0).then_some(()) }).await;
+    let begun = std::time::Instant::now();
+    for bytes in [100, 5 * MIB] {
+        let result = world.run(&search, Class::Standard, line(bytes, "ok")).await;
+        assert_eq!(result.tollgate.status, Status::Succeeded, "{result:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7), "they waited for the large ones: {:?}", begun.elapsed());
+    assert_eq!(all_called(), 1, "a team alone has half of the room");
+    for id in &large {
+        let look = || async { marketing.result(id).await.ok().flatten() };
+        let result = eventually("a large one has its turn", Duration::from_secs(90), look).await;
+        let result: JobResult = serde_json::from_slice(&result).expect("readable");
+        assert_eq!((result.tollgate.status, result.tollgate.attempts.len()), (Status::Succeeded, 1), "{result:?}");
+    }
+}
+
+/// Makes the stream of large bodies so small.
+async fn small_stream(world: &World, mebibytes: usize) {
+    let context = world.jetstream().await;
+    let stream = context.get_stream(subjects::BLOBS_STREAM).await.expect("it exists");
+    let mut config = stream.cached_info().config.clone();
+    config.max_bytes = i64::try_from(mebibytes * MIB).expect("small");
+    context.update_stream(config).await.expect("it is changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_that_fills_the_stream_leaves_room_for_the_answers_of_others() {
+    let bench = Bench::start().await;
+    small_stream(&bench.world, 16).await;
+    let blobs = Blobs::new(&bench.world.broker("operator").await.client);
+    let body = Bytes::from(vec![b'x'; 2 * MIB]);
+    let id = |n: usize| -> JobId { format!("marketing:{n}").parse().expect("an id") };
+    // As long as it is half empty, whoever comes may; then no more than is left free.
+    let mut put = 0;
+    let refused = loop {
+        match blobs.put_within_share("marketing", &id(put), &body).await {
+            Ok(_) => put += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused, put), (tollgate_queue::blobs::NotPut::OverShare, 3), "and a fourth is more than half");
+    for n in put..6 {
+        blobs.put("marketing", &id(n), &body).await.expect("a team itself is held back by the end of the stream alone");
+    }
+    let space = blobs.space().await.expect("the server says").expect("there is a stream");
+    assert_eq!((space.teams.get("marketing"), space.bytes_max), (Some(&(12 << 20)), Some(16 << 20)));
+
+    let marketing = bench.world.producer("marketing").await;
+    let long = || World::line("long", Some("tokens=300000"), json!({}));
+    let result = bench.world.run(&bench.search, Class::Standard, long()).await;
+    assert_eq!(result.tollgate.status, Status::Succeeded, "{:?}", result.error);
+    let result = bench.world.run(&marketing, Class::Standard, long()).await;
+    assert_eq!(result.error.map(|error| error.code), Some(ErrorCode::ResultTooLarge));
+    assert!(result.tollgate.cost_nanousd.0 > 0, "what was paid is booked");
+}

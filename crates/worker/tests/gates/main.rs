@@ -8,4 +8,5 @@ mod later;
 mod limits;
 mod pauses;
 mod pools;
+mod stopped;
 mod twice;

@@ -26,6 +26,8 @@ pub struct Alerts {
     pub dead_letters: u64,
     /// How old the oldest record may be that is not in ClickHouse.
     pub sink_lag: Period,
+    /// How full the room for bodies that do not fit a message may be, in percent.
+    pub blobs_full: u8,
     /// The share of the calls of the last minutes to one deployment that may not fail, in percent.
     pub provider_failures: u8,
     /// Fewer calls than this say nothing about a deployment.
@@ -51,6 +53,7 @@ impl Default for Alerts {
             lane_age: lines.lane_age.into_iter().map(|(class, age)| (class, Period(age))).collect(),
             dead_letters: lines.dead_letters.unwrap_or(0),
             sink_lag: Period(lines.sink_lag.unwrap_or_default()),
+            blobs_full: lines.blobs_full.unwrap_or(0),
             provider_failures: lines.provider_failures.unwrap_or(0),
             provider_calls_min: lines.provider_calls_min,
             drift: lines.drift.unwrap_or(0.0),
@@ -69,6 +72,7 @@ impl Alerts {
             lane_age: self.lane_age.iter().filter_map(|(class, age)| Some((*class, watched(age)?))).collect(),
             dead_letters: (self.dead_letters > 0).then_some(self.dead_letters),
             sink_lag: watched(&self.sink_lag),
+            blobs_full: (self.blobs_full > 0).then_some(self.blobs_full),
             provider_failures: (self.provider_failures > 0).then_some(self.provider_failures),
             provider_calls_min: self.provider_calls_min,
             drift: (self.drift > 0.0).then_some(self.drift),

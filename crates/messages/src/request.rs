@@ -15,26 +15,41 @@
 //! Other fields, such as `thinking` and `top_k`, pass as they are: the vendor knows them, or refuses them.
 //! Source: <https://docs.anthropic.com/en/api/messages>.
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::order::Asked;
-use crate::refused::Refused;
+/// What a chat completion cannot express, or is no request for a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{at}` {why}")]
+pub struct Inexpressible {
+    /// The field, such as `messages.0.content.1.type`.
+    pub at: String,
+    /// What is wrong with it, to follow its name.
+    pub why: &'static str,
+}
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T> = std::result::Result<T, Inexpressible>;
 
 /// Fields that mean something that no chat completion can do, and would be lost.
 const INEXPRESSIBLE: [&str; 3] = ["container", "mcp_servers", "context_management"];
 
-fn refuse<T>(at: &str, why: &str) -> Result<T> {
-    Err(Refused::of_field(at, format!("`{at}` {why}")))
+fn refuse<T>(at: &str, why: &'static str) -> Result<T> {
+    Err(Inexpressible { at: at.to_owned(), why })
 }
 
-/// The chat completion request, and how a stream of it is asked for.
-pub(crate) fn job_body(body: &[u8]) -> Result<(Bytes, Asked)> {
-    let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(body) else {
-        return refuse("body", "is not a JSON object");
-    };
+/// A request for a chat completion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chat {
+    /// Its body.
+    pub body: Map<String, Value>,
+    /// Whether thoughts are asked for.
+    pub thoughts: bool,
+}
+
+/// The request for a chat completion that a request for a message is.
+///
+/// # Errors
+/// The field that cannot be expressed.
+pub fn chat(mut fields: Map<String, Value>) -> Result<Chat> {
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_null());
     let mut out = Map::new();
     let Some(Value::Array(messages)) = take("messages") else {
@@ -72,8 +87,7 @@ pub(crate) fn job_body(body: &[u8]) -> Result<(Bytes, Asked)> {
         return refuse(name, "cannot be expressed by a job; leave it out");
     }
     out.extend(fields);
-    let body = serde_json::to_vec(&out).expect("values always serialise");
-    Ok((body.into(), Asked { usage: true, thoughts }))
+    Ok(Chat { body: out, thoughts })
 }
 
 /// Text, or parts of text with the marks for a cache.
@@ -119,7 +133,7 @@ fn one_message(mut message: Value, at: &str, said: &mut Vec<Value>) -> Result<()
 }
 
 fn user(blocks: Vec<Value>, at: &str, said: &mut Vec<Value>) -> Result<()> {
-    let mut parts = Vec::new();
+    let (mut parts, has_results) = (Vec::new(), blocks.iter().any(|block| block["type"] == "tool_result"));
     for (n, block) in blocks.into_iter().enumerate() {
         let at = format!("{at}.content.{n}");
         match block["type"].as_str().unwrap_or_default() {
@@ -127,7 +141,8 @@ fn user(blocks: Vec<Value>, at: &str, said: &mut Vec<Value>) -> Result<()> {
             _ => parts.push(part(&block, &at)?),
         }
     }
-    if !parts.is_empty() {
+    // One that says nothing is for the vendor to refuse.
+    if !parts.is_empty() || !has_results {
         said.push(json!({ "role": "user", "content": parts }));
     }
     Ok(())
@@ -139,6 +154,9 @@ fn part(block: &Value, at: &str) -> Result<Value> {
     let text = |name: &str| source[name].as_str().unwrap_or_default();
     match (block["type"].as_str().unwrap_or_default(), text("type")) {
         ("text", _) => Ok(text_part(block)),
+        ("image" | "document", "base64") if !source["media_type"].is_string() || !source["data"].is_string() => {
+            refuse(&format!("{at}.source"), "has no media type or no data")
+        }
         ("image", "base64") => {
             let url = format!("data:{};base64,{}", text("media_type"), text("data"));
             Ok(json!({ "type": "image_url", "image_url": { "url": url } }))
@@ -218,6 +236,9 @@ fn tools(tools: Value) -> Result<Value> {
         if !matches!(tool["type"].as_str(), None | Some("custom")) {
             return refuse(&format!("tools.{n}.type"), "is a tool of Anthropic's own, which a job cannot express");
         }
+        if !tool["name"].is_string() {
+            return refuse(&format!("tools.{n}.name"), "must be a text");
+        }
         let mut function = json!({ "name": tool["name"], "parameters": tool["input_schema"] });
         for optional in ["description", "strict"] {
             if let Some(value) = tool.get(optional).filter(|value| !value.is_null()) {
@@ -244,8 +265,8 @@ mod tests {
     use super::*;
 
     fn of(request: Value) -> std::result::Result<Value, Option<String>> {
-        let (body, _) = job_body(request.to_string().as_bytes()).map_err(|refused| refused.param)?;
-        Ok(serde_json::from_slice(&body).expect("JSON"))
+        let fields = request.as_object().expect("an object").clone();
+        chat(fields).map(|chat| chat.body.into()).map_err(|refused| Some(refused.at))
     }
 
     fn with(more: Value) -> Value {
@@ -334,7 +355,12 @@ mod tests {
                 json!({ "messages": [{ "role": "assistant", "content": [{ "type": "server_tool_use" }] }] }),
                 "messages.0.content.0.type",
             ),
+            (
+                json!({ "messages": [{ "role": "user", "content": [{ "type": "image", "source": { "type": "base64" } }] }] }),
+                "messages.0.content.0.source",
+            ),
             (json!({ "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools.0.type"),
+            (json!({ "tools": [{ "input_schema": {} }] }), "tools.0.name"),
             (json!({ "tool_choice": { "type": "some" } }), "tool_choice.type"),
             (json!({ "mcp_servers": [{}] }), "mcp_servers"),
             (json!({ "system": [{ "type": "image" }] }), "system.0"),
