@@ -101,6 +101,9 @@ impl Counter {
                 let round =
                     Round { stop, from: None, cancelled: 0, alone: false, submitted, waits: false, ends_at: None };
                 stopping.open.entry(of).or_insert(round);
+            } else if book.spec.is_none() {
+                // Whoever submits may still make it, and ends it by itself.
+                books.forget(&of);
             }
             stopping.from = said.sequence + 1;
         }
