@@ -1,9 +1,12 @@
 """The official SDKs against the front door of a running `tollgate dev`, unmodified: only the address and the key are ours.
 
-Environment: FRONT (the front door's address), KEY (an API key), NARROW (one that opens chat with the model "fast" alone).
+Environment: FRONT (the front door's address), KEY (an API key), NARROW (one that opens chat with the model "fast" alone),
+WORK (a folder for files), TOLLGATE (the program), and NATS_URL, NATS_USER, NATS_PASSWORD of the team's user.
 """
 
+import json
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -11,8 +14,11 @@ import uuid
 
 import anthropic
 import openai
+from anthropic.types.messages import MessageBatchIndividualResponse
+from openai.types import Batch, BatchError, FileObject
+from openai.types.chat import ChatCompletion
 
-FRONT, KEY, NARROW = os.environ["FRONT"], os.environ["KEY"], os.environ["NARROW"]
+FRONT, KEY, NARROW, WORK = os.environ["FRONT"], os.environ["KEY"], os.environ["NARROW"], os.environ["WORK"]
 
 client = openai.OpenAI(base_url=f"{FRONT}/v1", api_key=KEY)
 claude = anthropic.Anthropic(base_url=FRONT, api_key=KEY)
@@ -28,6 +34,13 @@ def raises(kind, call):
     except kind as error:
         return error
     raise AssertionError(f"no {kind.__name__}")
+
+
+def tollgate(*args, may_fail=False):
+    """Output of the program as the team's user; 1 is its exit code if some requests have no answer."""
+    done = subprocess.run([os.environ["TOLLGATE"], *args, "--team", "search"], capture_output=True, text=True)
+    assert done.returncode == 0 or (may_fail and done.returncode == 1), done.stderr
+    return done.stdout
 
 
 def openai_models():
@@ -166,6 +179,134 @@ def openai_options():
         extra_body={"tollgate": {"project": "ranking", "labels": {"feature": "sdk"}}},
     )
     assert answer.headers["x-tollgate-class"] == "batch"
+
+
+def batch_lines(count):
+    for n in range(count):
+        model = "nobody" if n == 3 else "fast"
+        body = {"model": model, "messages": HI, "max_tokens": 20}
+        yield {"custom_id": f"q-{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def jsonl(lines):
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def ended(batch_id):
+    deadline = time.monotonic() + 120
+    while True:
+        batch = client.batches.retrieve(batch_id)
+        if batch.status in ("completed", "failed", "expired", "cancelled"):
+            return batch
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.5)
+
+
+def parse_output(text, expected):
+    names = set()
+    for line in text.splitlines():
+        line = json.loads(line)
+        assert {"id", "custom_id", "response", "error"} <= set(line), line
+        assert line["custom_id"] not in names, line
+        names.add(line["custom_id"])
+        if line["error"] is None:
+            assert line["response"]["status_code"] == 200 and line["response"]["request_id"], line
+            completion = ChatCompletion.model_validate(line["response"]["body"])
+            assert completion.choices[0].message.content is not None
+        else:
+            BatchError.model_validate(line["error"])
+            assert line["response"] is None, line
+    assert len(names) == expected, names
+    return names
+
+
+def openai_batch():
+    file = client.files.create(file=("in.jsonl", jsonl(batch_lines(20))), purpose="batch")
+    assert FileObject.model_validate(file.model_dump()) and file.status == "processed" and file.purpose == "batch"
+    assert client.files.retrieve(file.id).bytes == len(jsonl(batch_lines(20))) == file.bytes
+    assert file.id in [one.id for one in client.files.list(purpose="batch")]
+    assert client.files.content(file.id).read() == jsonl(batch_lines(20))
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"for": "the sdk"}
+    )
+    assert batch.status == "validating" and batch.metadata == {"for": "the sdk"}
+    done = ended(batch.id)
+    Batch.model_validate(done.model_dump())
+    assert done.status == "completed" and done.completed_at >= done.created_at, done
+    assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (20, 19, 1)
+    assert done.usage.total_tokens > 0
+    answers = parse_output(client.files.content(done.output_file_id).text, 19)
+    errors = parse_output(client.files.content(done.error_file_id).text, 1)
+    assert errors == {"q-3"} and not answers & errors
+    assert client.files.retrieve(done.output_file_id).purpose == "batch_output"
+    # The same batch by the command line, and its results from there.
+    listed = json.loads(tollgate("batch", "list", "--output", "json"))
+    assert [one["state"] for one in listed if one["id"] == batch.id] == ["completed"], listed
+    parse_output(tollgate("batch", "results", batch.id, may_fail=True), 20)
+    assert client.files.delete(file.id).deleted
+    raises(openai.NotFoundError, lambda: client.files.retrieve(file.id))
+
+
+def openai_batches_in_pages_and_cancelled():
+    file = client.files.create(file=("slow.jsonl", jsonl(dict(line, custom_id=f"s-{n}", body=dict(
+        line["body"], model="fast", metadata={"sim": "delay=1s"})) for n, line in enumerate(batch_lines(60)))),
+        purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert file.expires_at == file.created_at + 3600
+    asked = dict(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    made = [client.batches.create(**asked).id for _ in range(3)]
+    assert len(set(made)) == 3
+    first = client.batches.list(limit=2)
+    assert [one.id for one in first.data] == [made[2], made[1]] and first.has_more
+    assert [one.id for one in client.batches.list(limit=1, after=made[1])][0] == made[0]
+    for batch_id in made:
+        assert client.batches.cancel(batch_id).status in ("cancelling", "cancelled")
+    for batch_id in made:
+        batch = ended(batch_id)
+        assert batch.status == "cancelled" and batch.cancelled_at, batch
+        if batch.error_file_id:
+            parse_output(client.files.content(batch.error_file_id).text, batch.request_counts.failed)
+    again = dict(asked, extra_headers={"Idempotency-Key": str(uuid.uuid4())})
+    assert client.batches.create(**again).id == client.batches.create(**again).id
+
+
+def openai_batch_that_is_wrong():
+    once = client.with_options(max_retries=0)
+    wrong = next(batch_lines(1))
+    file = client.files.create(file=("bad.jsonl", jsonl([wrong, wrong]) + b"nonsense\n"), purpose="batch")
+    asked = dict(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    batch = ended(client.batches.create(**asked).id)
+    assert batch.status == "failed" and batch.output_file_id is None, batch
+    assert [(error.code, error.line) for error in batch.errors.data] == [
+        ("duplicate_custom_id", 2), ("invalid_json_line", 3)], batch.errors
+    purpose = raises(openai.BadRequestError, lambda: once.files.create(file=b"x", purpose="fine-tune"))
+    assert purpose.param == "purpose"
+    raises(openai.NotFoundError, lambda: once.batches.retrieve("batch_nobody"))
+    missing = dict(asked, input_file_id="file-" + "0" * 32)
+    assert raises(openai.NotFoundError, lambda: once.batches.create(**missing)).param == "input_file_id"
+    narrow = once.with_options(api_key=NARROW)
+    raises(openai.PermissionDeniedError, lambda: narrow.batches.create(**dict(asked, endpoint="/v1/embeddings")))
+    forbidden = narrow.files.create(file=("smart.jsonl", jsonl([dict(wrong, body=dict(wrong["body"], model="smart"))])), purpose="batch")
+    batch = ended(narrow.batches.create(**dict(asked, input_file_id=forbidden.id)).id)
+    assert batch.status == "failed" and batch.errors.data[0].code == "model_not_allowed", batch
+
+
+def anthropic_batch_by_the_command_line():
+    requests = [
+        {"custom_id": f"a-{n}", "params": {"model": "nobody" if n == 2 else "fast", "max_tokens": 20, "messages": HI}}
+        for n in range(6)
+    ]
+    path = os.path.join(WORK, "anthropic.json")
+    with open(path, "w") as file:
+        json.dump({"requests": requests}, file)
+    out = os.path.join(WORK, "anthropic-out.jsonl")
+    tollgate("batch", "submit", path, "--out", out, may_fail=True)
+    kinds = {}
+    for line in open(out):
+        response = MessageBatchIndividualResponse.model_validate(json.loads(line))
+        kinds[response.custom_id] = response.result.type
+        if response.result.type == "succeeded":
+            assert response.result.message.content[0].text and response.result.message.usage.output_tokens > 0
+    assert kinds == {f"a-{n}": "errored" if n == 2 else "succeeded" for n in range(6)}, kinds
 
 
 def anthropic_models():

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, Option<u32>)] = &[
     ("tollgate-webhooks", Some(2)),
     ("tollgate-worker", Some(2)),
     ("tollgate-http", Some(2)),
+    ("tollgate-orders", Some(3)),
     ("tollgate-retention", Some(3)),
     ("tollgate-watch", Some(3)),
     ("tollgate-dashboard", Some(3)),

@@ -7,7 +7,7 @@ use tollgate_client::Producer;
 use tollgate_types::batch::{
     BatchDone, BatchFormat, BatchProgress, BatchSpec, LineSet, LinesDone, Stop, StopReason, Submitted, VERSION,
 };
-use tollgate_types::{BatchId, Class, Digest, UnixMillis, Usd, subjects};
+use tollgate_types::{BatchId, Class, Digest, KeyId, UnixMillis, Usd, subjects};
 
 use crate::line::Shape;
 use crate::records::{self, RecordError};
@@ -17,11 +17,14 @@ use crate::source::Whole;
 #[derive(Clone, Debug)]
 pub struct Bulk {
     producer: Producer,
+    key: Option<KeyId>,
 }
 
 /// What is to become a batch.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Its id, if it has one that is not made of what it is.
+    pub id: Option<BatchId>,
     /// The format of the file.
     pub format: BatchFormat,
     /// The file's name, without folders.
@@ -93,6 +96,9 @@ struct Named {
 impl Plan {
     /// The id of the batch.
     pub fn id(&self) -> BatchId {
+        if let Some(id) = &self.id {
+            return id.clone();
+        }
         let key = self.key.as_ref().map_or_else(String::new, |key| format!("key {key}"));
         let again = self.again.as_ref().map_or("", BatchId::as_str);
         let parts = [self.whole.sha256.as_str(), &self.asked, &key, again, self.class.as_str()];
@@ -159,7 +165,18 @@ pub fn shape(spec: &BatchSpec) -> Shape {
 impl Bulk {
     /// The batches of the producer's team.
     pub fn new(producer: Producer) -> Bulk {
-        Bulk { producer }
+        Bulk { producer, key: None }
+    }
+
+    /// The same, whose jobs are counted under an API key.
+    #[must_use]
+    pub fn under_key(self, key: KeyId) -> Bulk {
+        Bulk { key: Some(key), ..self }
+    }
+
+    /// The API key that its jobs are counted under.
+    pub(crate) fn key(&self) -> Option<&KeyId> {
+        self.key.as_ref()
     }
 
     /// Who submits.
@@ -251,6 +268,17 @@ impl Bulk {
     pub async fn stop(&self, id: &BatchId, now: UnixMillis) -> Result<bool, RecordError> {
         let stop = Stop { version: VERSION, reason: StopReason::Cancelled, at: now };
         records::create(&self.producer, subjects::batch_stop(self.team(), id), &stop).await
+    }
+
+    /// Says that nobody submits a batch any more, as far as it came.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub async fn leave(&self, id: &BatchId, now: UnixMillis) -> Result<(), RecordError> {
+        let submitted: Option<Submitted> =
+            records::get(&self.producer, &subjects::batch_submitted(self.team(), id)).await?;
+        let through = submitted.map_or(0, |submitted| submitted.through);
+        self.note(id, &Submitted { version: VERSION, through, ended: true, at: now }).await
     }
 
     /// Whether a batch is to be stopped.

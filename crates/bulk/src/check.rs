@@ -29,7 +29,8 @@ pub struct LineError {
 }
 
 impl LineError {
-    pub(crate) fn new(code: &str, message: impl Into<String>, param: Option<&str>) -> LineError {
+    /// One without its line.
+    pub fn new(code: &str, message: impl Into<String>, param: Option<&str>) -> LineError {
         LineError { code: code.to_owned(), message: message.into(), param: param.map(str::to_owned), line: None }
     }
 
@@ -74,7 +75,8 @@ pub struct Asked {
 const MODELS_MAX: usize = 100;
 
 /// Reads a file to its end and checks every request, as it will be submitted with `shape`. `line_bytes_max` is the most
-/// that the server takes in a message, less what headers need. `look` is told of every request that is right, as a job.
+/// that the server takes in a message, less what headers need. `look` is told of every request that is right, as a job,
+/// and may object.
 ///
 /// Memory grows by eight bytes a request.
 ///
@@ -84,7 +86,7 @@ pub async fn check<R: AsyncRead + Unpin>(
     mut source: Source<R>,
     shape: &Shape,
     line_bytes_max: usize,
-    mut look: impl FnMut(&JobSpec),
+    mut look: impl FnMut(&JobSpec) -> Result<(), LineError>,
 ) -> Result<Checked, Unreadable> {
     let mut found = Found::default();
     let mut names = Names::default();
@@ -97,10 +99,10 @@ pub async fn check<R: AsyncRead + Unpin>(
             found.add(Some(raw.line), LineError::new("too_many_tasks", message, None));
             break;
         }
-        match judge(&raw, shape, line_bytes_max) {
+        let judged = judge(&raw, shape, line_bytes_max);
+        match judged.and_then(|(name, job)| look(&job).map(|()| (name, job))) {
             Ok((name, job)) => {
                 names.add(&name);
-                look(&job);
                 let model = if asked.len() < MODELS_MAX || asked.contains_key(&job.request.model) {
                     job.request.model.clone()
                 } else {

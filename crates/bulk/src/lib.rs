@@ -2,7 +2,8 @@
 //!
 //! [`source`] takes a file apart, whatever its format; [`check`] says what is wrong with it before anything is submitted;
 //! [`Bulk`] submits it with many acknowledgements under way and reads how it stands; [`render`] gives results the format
-//! that came in, and [`files`] writes them so that a crash neither loses nor doubles a line.
+//! that came in, [`files`] writes them so that a crash neither loses nor doubles a line, and [`side`] streams those of an
+//! ended batch.
 //!
 //! What must be remembered lives in NATS, in records that a team may write and read under its own rights (see
 //! [`tollgate_types::batch`]); a file of results has a note beside it. A connection and a source of bytes are all that is
@@ -18,6 +19,7 @@ mod line;
 mod records;
 pub mod render;
 pub mod results;
+pub mod side;
 pub mod source;
 mod submit;
 

@@ -23,19 +23,32 @@ pub fn render(format: BatchFormat, job: &JobId, kept: &[u8]) -> Rendered {
             BatchFormat::OpenAi => openai(&result, kept),
             BatchFormat::Anthropic => of_anthropic(&result),
         },
-        Err(_) => lost(format, job),
+        Err(_) => lost(format, job, None),
     }
 }
 
-/// The line of a job that ended and whose result is not there any more.
-pub fn lost(format: BatchFormat, job: &JobId) -> Rendered {
+/// The line of a job that ended and whose result is not there any more, with the name that its file has for it.
+pub fn lost(format: BatchFormat, job: &JobId, custom_id: Option<&str>) -> Rendered {
     let message = "the result of this request is not kept any more";
     let text = match format {
         BatchFormat::OpenAi => json!({
-            "id": job, "custom_id": null, "response": null,
+            "id": job, "custom_id": custom_id, "response": null,
             "error": { "code": ErrorCode::NotKept, "message": message },
         }),
-        BatchFormat::Anthropic => errored(None, "not_found_error", message),
+        BatchFormat::Anthropic => errored(custom_id, "not_found_error", message),
+    };
+    Rendered { succeeded: false, text: text.to_string() }
+}
+
+/// The line of a request that was never submitted, because its batch was stopped before.
+pub fn not_submitted(format: BatchFormat, job: &JobId, custom_id: Option<&str>) -> Rendered {
+    let message = "the batch was stopped before this request was submitted";
+    let text = match format {
+        BatchFormat::OpenAi => json!({
+            "id": job, "custom_id": custom_id, "response": null,
+            "error": { "code": "batch_cancelled", "message": message },
+        }),
+        BatchFormat::Anthropic => json!({ "custom_id": custom_id, "result": { "type": "canceled" } }),
     };
     Rendered { succeeded: false, text: text.to_string() }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -12,6 +13,7 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tollgate_client::SubmitError;
 use tollgate_types::batch::{BatchSpec, LineSet, Submitted, VERSION, part_of};
+use tollgate_types::headers::KEY;
 use tollgate_types::{JobId, UnixMillis};
 
 use crate::bulk::{Bulk, shape};
@@ -154,12 +156,22 @@ impl Bulk {
         }
     }
 
+    /// What each job says beside its line.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = self.key() {
+            headers.insert(KEY, key.as_str());
+        }
+        headers
+    }
+
     /// Submits one line for as long as it takes, within [`PATIENCE`]; whether the server had it already.
     async fn submit_line(&self, spec: &BatchSpec, line: Bytes, id: JobId) -> Result<bool, SubmitError> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(100);
         loop {
-            let error = match self.producer().submit(spec.class, line.clone(), Some(id.clone())).await {
+            let own = self.headers();
+            let error = match self.producer().submit_with(spec.class, line.clone(), Some(id.clone()), own).await {
                 Ok(receipt) => return Ok(receipt.duplicate),
                 Err(error) => error,
             };

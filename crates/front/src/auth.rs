@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use tollgate_queue::KeyRecord;
 use tollgate_queue::keys::Shut;
 use tollgate_types::api_key::Presented;
-use tollgate_types::{Class, Door, JobId, KeyId};
+use tollgate_types::order::door_of;
+use tollgate_types::{Class, Door, Endpoint, JobId, KeyId};
 
 use crate::Parts;
 use crate::refused::Refused;
@@ -72,6 +73,15 @@ impl Caller {
             return Ok(());
         }
         let why = format!("this API key does not open the endpoint `{door}`");
+        Err(Refused::new(StatusCode::FORBIDDEN, "endpoint_not_allowed", why))
+    }
+
+    /// Refuses files and batches to a key that opens no endpoint whose requests a batch may have.
+    pub(crate) fn may_use_batches(&self) -> Result<(), Refused> {
+        if Endpoint::ALL.into_iter().any(|endpoint| self.record.door(door_of(endpoint))) {
+            return Ok(());
+        }
+        let why = "this API key opens no endpoint whose requests a batch may have";
         Err(Refused::new(StatusCode::FORBIDDEN, "endpoint_not_allowed", why))
     }
 

@@ -24,6 +24,10 @@ pub struct Config {
     pub calls_max: usize,
     /// The most bytes of bodies at a time that are not submitted yet.
     pub bodies_bytes_max: usize,
+    /// The largest file that is uploaded.
+    pub file_bytes_max: u64,
+    /// The most bytes of one team's files.
+    pub team_files_bytes_max: u64,
     /// The names of models that are served.
     pub models: Vec<String>,
 }
@@ -39,6 +43,8 @@ impl Default for Config {
             body_within: Duration::from_secs(120),
             calls_max: 4096,
             bodies_bytes_max: 256 << 20,
+            file_bytes_max: 512 << 20,
+            team_files_bytes_max: 2 << 30,
             models: Vec::new(),
         }
     }

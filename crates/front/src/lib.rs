@@ -5,20 +5,24 @@
 //! Tollgate, [`order`] makes the job of it, [`answer`] the response of its result, [`streamed`] one that comes in pieces.
 //! [`messages`] and [`responses`] are the two shapes that jobs do not have by themselves; [`refused`] is how each vendor
 //! words an error, [`limits`] how it says what is left of limits. [`jobs`] is where a call goes on whose wait ended.
+//! [`files`] and [`batches`] are OpenAI's Batch API: what is ordered there, the broker submits (`tollgate-orders`).
 //!
 //! Deliberately absent: what a job may do, cost or say. That is decided where all jobs are run; a call that is refused
 //! there is answered here in the words of its vendor.
 
 mod answer;
 mod auth;
+mod batches;
 mod call;
 mod config;
 mod count;
+mod files;
 mod jobs;
 mod limits;
 mod messages;
 mod models;
 mod order;
+mod page;
 mod read;
 mod refused;
 mod responses;
@@ -32,8 +36,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tollgate_queue::lanes::ask_the_time;
-use tollgate_queue::{Calls, Directory, Keys, Records, ServerClock, Switchboard, service};
-use tollgate_types::JobId;
+use tollgate_queue::{Calls, Directory, Files, Keys, Records, ServerClock, Switchboard, service};
+use tollgate_types::{FileId, JobId, Team};
+
+use files::uploads::Uploads;
 
 pub use config::Config;
 
@@ -41,6 +47,8 @@ pub use config::Config;
 const TIME_EVERY: Duration = Duration::from_secs(5);
 /// Cancellations of callers who left that wait to be passed on; more are dropped, and their jobs go on.
 const CANCELS_MAX: usize = 1024;
+/// Files that are read at a time: each holds some chunks, or some results.
+const DOWNLOADS_MAX: usize = 32;
 
 /// What the front door reaches the broker by, once there is a connection.
 #[derive(Clone)]
@@ -82,12 +90,20 @@ struct Shared {
     /// Jobs whose callers left and wanted them cancelled then.
     cancels: mpsc::Sender<(String, JobId)>,
     cancelling: std::sync::Mutex<Option<mpsc::Receiver<(String, JobId)>>>,
+    /// Uploads at a time.
+    uploads: Uploads,
+    /// Files that are read at a time.
+    downloads: Arc<Semaphore>,
+    /// Uploads that failed, whose chunks are to be removed.
+    remains: mpsc::Sender<(Team, FileId)>,
+    removing: std::sync::Mutex<Option<mpsc::Receiver<(Team, FileId)>>>,
 }
 
 impl Front {
     /// One that answers that it is not ready yet.
     pub fn new(config: Config) -> Front {
         let (cancels, cancelling) = mpsc::channel(CANCELS_MAX);
+        let (remains, removing) = mpsc::channel(CANCELS_MAX);
         Front {
             shared: Arc::new(Shared {
                 calls: Arc::new(Semaphore::new(config.calls_max)),
@@ -99,6 +115,10 @@ impl Front {
                 stop: CancellationToken::new(),
                 cancels,
                 cancelling: std::sync::Mutex::new(Some(cancelling)),
+                uploads: Uploads::default(),
+                downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+                remains,
+                removing: std::sync::Mutex::new(Some(removing)),
             }),
         }
     }
@@ -113,8 +133,9 @@ impl Front {
     ///
     /// Cancel safe: calls then go by what was known last.
     pub async fn run(self, parts: Parts, stop: CancellationToken) {
-        let Shared { cancelling, .. } = &*self.shared;
+        let Shared { cancelling, removing, .. } = &*self.shared;
         let mut cancelling = cancelling.lock().expect("no holder panics").take().expect("it runs once");
+        let mut removing = removing.lock().expect("no holder panics").take().expect("it runs once");
         let parts = self.shared.parts.get_or_init(|| parts);
         let connection = parts.switchboard.connection();
         let time = async {
@@ -132,8 +153,17 @@ impl Front {
                 }
             }
         };
+        let removes = async {
+            let files = Files::new(&connection.client);
+            while let Some((team, file)) = removing.recv().await {
+                if let Err(error) = files.remove(team.as_str(), &file).await {
+                    tracing::debug!(%error, "an upload that failed is removed later");
+                }
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => {}
+            () = removes => {}
             () = parts.keys.follow() => {}
             () = parts.directory.follow() => {}
             () = time => {}

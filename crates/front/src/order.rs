@@ -115,7 +115,7 @@ impl Order {
 }
 
 /// The body as it came, spliced into a job line.
-fn line(endpoint: Endpoint, body: &Bytes, options: &Map<String, Value>) -> Bytes {
+pub(crate) fn line(endpoint: Endpoint, body: &Bytes, options: &Map<String, Value>) -> Bytes {
     let options = serde_json::to_string(options).expect("values always serialise");
     let mut line = Vec::with_capacity(body.len() + options.len() + 64);
     line.extend_from_slice(format!("{{\"url\":\"{endpoint}\",\"tollgate\":{options},\"body\":").as_bytes());
@@ -125,7 +125,7 @@ fn line(endpoint: Endpoint, body: &Bytes, options: &Map<String, Value>) -> Bytes
 }
 
 /// Takes our own object out of a body; all else stays as it came, byte for byte where there is none.
-fn own_part(bytes: &Bytes, wish: Wish, now: UnixMillis) -> Result<(Bytes, Wish), Refused> {
+pub(crate) fn own_part(bytes: &Bytes, wish: Wish, now: UnixMillis) -> Result<(Bytes, Wish), Refused> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         Refused::bad("bad_encoding", format!("invalid UTF-8 after byte {}; send UTF-8", error.valid_up_to()))
     })?;
@@ -187,19 +187,28 @@ fn end_user(body: &[u8]) -> Option<String> {
 /// The longest idempotency key, as the vendors have it.
 const IDEMPOTENCY_BYTES_MAX: usize = 255;
 
+/// The idempotency key of a call, if it has one.
+///
+/// # Errors
+/// There is more than one, or it is too long.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Refused> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) if (1..=IDEMPOTENCY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.as_bytes())),
+        _ => {
+            let why = format!("the Idempotency-Key header must be there once, with 1 to {IDEMPOTENCY_BYTES_MAX} bytes");
+            Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_header", why))
+        }
+    }
+}
+
 /// The job's id: by chance, or made of the idempotency key, so that the same key is the same job whichever process takes
 /// the call, and whatever happened in between.
 fn id_of(door: Door, headers: &HeaderMap, caller: &Caller) -> Result<(JobId, bool), Refused> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let (text, named) = match (keys.next(), keys.next()) {
-        (None, _) => (uuid::Uuid::now_v7().simple().to_string(), false),
-        (Some(key), None) if (1..=IDEMPOTENCY_BYTES_MAX).contains(&key.len()) => {
-            (Digest::of(&[b"idempotency key", key.as_bytes()]).to_string()[..32].to_owned(), true)
-        }
-        _ => {
-            let why = format!("the Idempotency-Key header must be there once, with 1 to {IDEMPOTENCY_BYTES_MAX} bytes");
-            return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_header", why));
-        }
+    let (text, named) = match idempotency_key(headers)? {
+        None => (uuid::Uuid::now_v7().simple().to_string(), false),
+        Some(key) => (Digest::of(&[b"idempotency key", key]).to_string()[..32].to_owned(), true),
     };
     let id = format!("{}{}{text}", caller.prefix(), door.letter());
     Ok((id.parse().expect("a team, a key's id and hexadecimal digits make an id"), named))

@@ -12,7 +12,7 @@ use tollgate_types::Door;
 
 use crate::call::call;
 use crate::refused::{Refused, Shape};
-use crate::{Shared, count, jobs, models};
+use crate::{Shared, batches, count, files, jobs, models};
 
 /// The id of a request, as its answer says it.
 #[derive(Clone)]
@@ -33,6 +33,12 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/models", get(models::list))
         .route("/models/{*id}", get(models::one))
         .route("/jobs/{id}", get(jobs::look).delete(jobs::cancel))
+        .route("/files", get(files::list).post(files::create))
+        .route("/files/{id}", get(files::one).delete(files::delete))
+        .route("/files/{id}/content", get(files::content))
+        .route("/batches", get(batches::list).post(batches::make))
+        .route("/batches/{id}", get(batches::one))
+        .route("/batches/{id}/cancel", post(batches::cancel))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(from_fn(framed))
@@ -65,8 +71,8 @@ async fn framed(mut request: Request, next: Next) -> Response {
 }
 
 async fn unknown(request: Request) -> Response {
-    let why =
-        "there is no such endpoint here; there are: chat/completions, embeddings, responses, messages, models, jobs";
+    let why = "there is no such endpoint here; there are: chat/completions, embeddings, responses, messages, models, \
+               jobs, files, batches";
     let refused = Refused::new(StatusCode::NOT_FOUND, "unknown_url", why);
     refused.response(shape_of(&request), id_of(&request))
 }

@@ -14,9 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tollgate_types::batch::{BatchDone, BatchProgress, LinesDone, Stop, Submitted};
 use tollgate_types::subjects::BATCHES_STREAM;
-use tollgate_types::{BatchId, BatchSpec, Team, subjects};
+use tollgate_types::{BatchId, BatchOrder, BatchOutcome, BatchSpec, Team, subjects};
 
 use crate::api::{self, ApiError, Stored, StoredMessage, stored_message};
+use crate::tombs::page;
+
+/// The most records of one page.
+const PAGE_MAX: usize = 500;
 
 /// The stream of batches; it must exist, it is never created here. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -164,6 +168,109 @@ impl Batches {
     /// As [`Batches::swap_lines`].
     pub async fn say_done(&self, done: &BatchDone) -> Result<Swapped, ApiError> {
         self.swap(subjects::batch_done(&done.team, &done.batch), done, 0).await
+    }
+
+    /// What tells this stream from one that was made anew.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn identity(&self) -> Result<String, ApiError> {
+        #[derive(serde::Deserialize)]
+        struct Info {
+            created: String,
+        }
+        let subject = format!("$JS.API.STREAM.INFO.{BATCHES_STREAM}");
+        Ok(api::ask::<Info>(&self.client, subject, bytes::Bytes::new()).await?.created)
+    }
+
+    /// What was ordered by HTTP, with the sequence of that record.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn order(&self, team: &str, batch: &BatchId) -> Result<Option<(BatchOrder, u64)>, ApiError> {
+        self.last(subjects::batch_order(team, batch)).await
+    }
+
+    /// Why nothing, or not all, came of an order.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn outcome(&self, team: &str, batch: &BatchId) -> Result<Option<BatchOutcome>, ApiError> {
+        Ok(self.last(subjects::batch_outcome(team, batch)).await?.map(|(outcome, _)| outcome))
+    }
+
+    /// Orders a batch, unless it was ordered before.
+    ///
+    /// # Errors
+    /// As [`Batches::swap_lines`].
+    pub async fn say_order(&self, team: &str, order: &BatchOrder) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_order(team, &order.id), order, 0).await
+    }
+
+    /// Says how an order ended, once.
+    ///
+    /// # Errors
+    /// As [`Batches::swap_lines`].
+    pub async fn say_outcome(&self, team: &str, outcome: &BatchOutcome) -> Result<Swapped, ApiError> {
+        self.swap(subjects::batch_outcome(team, &outcome.batch), outcome, 0).await
+    }
+
+    /// Whether a batch was to be stopped before it had its spec; `None` if it is not to be stopped. Nothing is submitted
+    /// before a spec is there, and whoever submits looks for a stop once it is: so of such a batch nothing ever ran.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn stopped_first(&self, team: &str, batch: &BatchId) -> Result<Option<bool>, ApiError> {
+        let stop: Option<(Stop, u64)> = self.last(subjects::batch_stop(team, batch)).await?;
+        let Some((_, stopped)) = stop else { return Ok(None) };
+        let spec: Option<(BatchSpec, u64)> = self.last(subjects::batch_spec(team, batch)).await?;
+        Ok(Some(spec.is_none_or(|(_, made)| stopped < made)))
+    }
+
+    /// The next order, from a sequence on; of one team or of all.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn next_order(&self, from: u64) -> Result<Option<Said>, ApiError> {
+        let mut from = from.max(1);
+        loop {
+            let question = json!({ "seq": from, "next_by_subj": "tollgate.batches.*.*.order" });
+            let Some(StoredMessage { seq, subject, .. }) =
+                stored_message(&self.client, BATCHES_STREAM, &question).await?
+            else {
+                return Ok(None);
+            };
+            if let Some((team, batch, _)) = subjects::parse_batches(&subject) {
+                return Ok(Some(Said { sequence: seq, team, batch }));
+            }
+            from = seq + 1;
+        }
+    }
+
+    /// Every order of a team, the newest last. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn orders(&self, team: &str) -> Result<Vec<BatchId>, ApiError> {
+        let (mut found, mut from) = (Vec::new(), Some(1));
+        while let Some(next) = from {
+            let filter = format!("tollgate.batches.{team}.*.order");
+            let page = page(&self.client, BATCHES_STREAM, &filter, next, PAGE_MAX).await?;
+            let batches = page.messages.iter().filter_map(|stored| subjects::parse_batches(&stored.subject));
+            found.extend(batches.map(|(_, batch, _)| batch));
+            from = page.messages.last().filter(|_| page.pending > 0).map(|last| last.sequence + 1);
+        }
+        Ok(found)
+    }
+
+    /// How many orders of a team are kept.
+    ///
+    /// # Errors
+    /// As [`Batches::spec`].
+    pub async fn orders_count(&self, team: &str) -> Result<u64, ApiError> {
+        let filter = format!("tollgate.batches.{team}.*.order");
+        let page = page(&self.client, BATCHES_STREAM, &filter, 1, 1).await?;
+        Ok(page.messages.len() as u64 + page.pending)
     }
 
     /// The next batch of which something was said, such as `stop`, from a sequence on; of one team or of all.

@@ -1,7 +1,7 @@
 //! Named crash points: places where a test can make the process die as by `kill -9`, to see what it leaves behind.
 //!
 //! A release build has none. The names are those of the steps between which they stand, of a job's life (C), of a
-//! worker's swaps of accounts (L), of the settler's (S), of forgetting (F) and of counting batches (B):
+//! worker's swaps of accounts (L), of the settler's (S), of forgetting (F), of counting batches (B) and of orders (O):
 //!
 //! | point | where |
 //! | --- | --- |
@@ -28,6 +28,10 @@
 //! | F2 | the result is removed, nothing else of the job is |
 //! | B0 | a stretch of results is counted in one part of a batch, others follow |
 //! | B1 | it is counted in every batch, how far that was is not noted |
+//! | O0 | the file of an order is right, its batch is not made |
+//! | O1 | the batch is made, nothing of it is submitted |
+//! | O2 | some of it is submitted |
+//! | O3 | the file went meanwhile, the batch is not stopped yet |
 
 use std::str::FromStr;
 

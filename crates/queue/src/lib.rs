@@ -6,7 +6,7 @@
 //! create-only publish per job. [`bucket`] is what [`directory`], [`ledger`] and [`state`] are made of; [`office`] says
 //! who does what only one may do. [`tombs`] and [`texts`] remove what somebody wrote, and leave what the books need. [`scan`] looks without taking, [`service`] and [`control`] are what is said.
 //!
-//! [`batches`] are the records of whole files of jobs. [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
+//! [`batches`] are the records of whole files of jobs, [`files`] such files that came by HTTP. [`answers`] are kept to be given again, and [`flights`] says who is fetching one; nothing hangs on either.
 //!
 //! [`keys`] are those of the front door, the [`switchboard`] is how it submits jobs and hears of their results, and
 //! [`calls`] are those that came under an idempotency key.
@@ -29,6 +29,7 @@ pub mod dead;
 pub mod delivery;
 mod direct;
 pub mod directory;
+pub mod files;
 pub mod flights;
 pub mod in_flight;
 pub mod keys;
@@ -61,6 +62,7 @@ pub use connect::{Connection, NatsConfig};
 pub use crash::CrashPlan;
 pub use delivery::{Delivery, Leases, Settlement};
 pub use directory::{Directory, TeamRecord};
+pub use files::Files;
 pub use flights::Flights;
 pub use in_flight::InFlight;
 pub use keys::{KeyRecord, Keys};

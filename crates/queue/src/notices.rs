@@ -1,7 +1,8 @@
-//! Results as somebody outside is to be told of them: each team's own, in the order of the log, again until it was told.
+//! Results, and ends of batches, as somebody outside is to be told of them: each team's own, in the order of their stream,
+//! again until it was told.
 //!
-//! The server keeps the place, in a durable consumer per team that all processes share. It begins with the results that come
-//! after it was made; removing it is how to begin anew.
+//! The server keeps the place, in a durable consumer per team that all processes share. It begins with what comes after it
+//! was made; removing it is how to begin anew.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{AckKind, Context, Message};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tollgate_types::{JobId, headers, subjects};
+use tollgate_types::{BatchId, JobId, headers, subjects};
 
 /// For how long a notice is one process's alone; longer than it may wait here and its receiver may take.
 pub const LEASE: Duration = Duration::from_secs(300);
@@ -19,18 +20,37 @@ const UNTOLD_MAX: i64 = 1000;
 /// How many are asked for at once.
 const BATCH: usize = 8;
 
-/// The results of one team.
-pub struct Notices {
-    messages: Stream,
-    prefix: String,
+/// What somebody wants to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Results of jobs.
+    Results,
+    /// Ends of batches.
+    Batches,
 }
 
-/// One result that is to be told.
+/// What is to be told of one team.
+pub struct Notices {
+    messages: Stream,
+    topic: Topic,
+    team: String,
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The result of a job.
+    Result(JobId),
+    /// A word about the end of a batch: `done` or `outcome`.
+    Batch(BatchId, String),
+}
+
+/// Something that is to be told.
 #[derive(Debug)]
 pub struct Notice {
-    /// The job.
-    pub job: JobId,
-    /// The result line as it is kept.
+    /// What.
+    pub about: About,
+    /// The message as it is kept: of a result, its line.
     pub line: Bytes,
     /// How often it was tried, with this time.
     pub tries: u64,
@@ -43,16 +63,23 @@ pub struct Notice {
 pub struct NoticesError(Box<dyn std::error::Error + Send + Sync>);
 
 impl Notices {
-    /// Follows the results of a team under a name of the consumer.
+    /// Follows a topic of a team under a name of the consumer.
     ///
     /// # Errors
     /// The server did not make it.
-    pub async fn open(context: &Context, team: &str, durable: &str) -> Result<Notices, NoticesError> {
-        let prefix = format!("tollgate.results.{team}.");
+    pub async fn open(context: &Context, (topic, team): (Topic, &str), durable: &str) -> Result<Notices, NoticesError> {
+        let (stream, filter, filters) = match topic {
+            Topic::Results => (subjects::RESULTS_STREAM, format!("tollgate.results.{team}.*"), Vec::new()),
+            Topic::Batches => {
+                let of = |record: &str| format!("tollgate.batches.{team}.*.{record}");
+                (subjects::BATCHES_STREAM, String::new(), vec![of("done"), of("outcome")])
+            }
+        };
         let config = pull::Config {
             durable_name: Some(durable.to_owned()),
-            description: Some("results that are told to the team's webhook".to_owned()),
-            filter_subject: format!("{prefix}*"),
+            description: Some("what is told to the team's webhook".to_owned()),
+            filter_subject: filter,
+            filter_subjects: filters,
             deliver_policy: DeliverPolicy::New,
             ack_policy: AckPolicy::Explicit,
             ack_wait: LEASE,
@@ -60,10 +87,10 @@ impl Notices {
             ..pull::Config::default()
         };
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| NoticesError(error);
-        let consumer = context.create_consumer_on_stream(config, subjects::RESULTS_STREAM).await;
+        let consumer = context.create_consumer_on_stream(config, stream).await;
         let consumer = consumer.map_err(|error| failed(error.into()))?;
         let messages = consumer.stream().max_messages_per_batch(BATCH).messages().await;
-        Ok(Notices { messages: messages.map_err(|error| failed(error.into()))?, prefix })
+        Ok(Notices { messages: messages.map_err(|error| failed(error.into()))?, topic, team: team.to_owned() })
     }
 
     /// The next one. What is no result, or has lost its texts, is passed by. Cancel safe.
@@ -76,18 +103,27 @@ impl Notices {
             let message = self.messages.next().await.ok_or_else(ended)?;
             let message = message.map_err(|error| NoticesError(error.into()))?;
             match self.read(&message) {
-                Some((job, tries)) => return Ok(Notice { job, line: message.payload.clone(), tries, message }),
+                Some((about, tries)) => return Ok(Notice { about, line: message.payload.clone(), tries, message }),
                 None => settle(&message, AckKind::Ack).await,
             }
         }
     }
 
-    fn read(&self, message: &Message) -> Option<(JobId, u64)> {
-        let has = |name: &str| message.headers.as_ref().is_some_and(|all| all.get(name).is_some());
-        let is_result = has(headers::USAGE) && !has(headers::TOMBSTONE);
-        let job = message.subject.strip_prefix(&self.prefix).filter(|_| is_result)?.parse().ok()?;
+    fn read(&self, message: &Message) -> Option<(About, u64)> {
         let tries = message.info().map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1));
-        Some((job, tries))
+        let about = match self.topic {
+            Topic::Results => {
+                let has = |name: &str| message.headers.as_ref().is_some_and(|all| all.get(name).is_some());
+                let is_result = has(headers::USAGE) && !has(headers::TOMBSTONE);
+                let job = message.subject.strip_prefix("tollgate.results.").filter(|_| is_result)?;
+                About::Result(job.strip_prefix(&self.team)?.strip_prefix('.')?.parse().ok()?)
+            }
+            Topic::Batches => {
+                let (_, batch, record) = subjects::parse_batches(&message.subject)?;
+                About::Batch(batch, record.to_owned())
+            }
+        };
+        Some((about, tries))
     }
 }
 

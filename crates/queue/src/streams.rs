@@ -42,6 +42,8 @@ pub struct Limits {
     pub blobs_bytes_max: i64,
     /// How long such a body is kept: no less than results, and than jobs wait.
     pub blobs_age_max: Duration,
+    /// Most bytes of uploaded files; more are refused.
+    pub files_bytes_max: i64,
     /// How long the server itself recognises a message id; after it a resubmitted id is answered from the results.
     pub duplicate_window: Duration,
 }
@@ -65,6 +67,7 @@ impl Default for Limits {
             capture_age_max: Duration::from_secs(30 * 24 * 3600),
             blobs_bytes_max: 4 * GIB,
             blobs_age_max: Duration::from_secs(14 * 24 * 3600),
+            files_bytes_max: 4 * GIB,
             duplicate_window: DUPLICATE_WINDOW,
         }
     }
@@ -90,6 +93,8 @@ const BATCH_RECORD_BYTES_MAX: i32 = 64 << 10;
 const BATCHES_MAX: i64 = 1_000_000;
 /// Their bytes: of the largest records, which tell of 16,384 lines each, more than there can be results.
 const BATCHES_BYTES_MAX: i64 = 1 << 30;
+/// How long an uploaded file is kept: as long as what became of its batch is known.
+pub const FILES_AGE: Duration = BATCHES_AGE;
 /// NATS' own default.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -106,6 +111,7 @@ pub fn wanted(limits: &Limits) -> Vec<Config> {
         capture(limits),
         blobs(limits),
         batches(limits),
+        files(limits),
     ]
 }
 
@@ -283,6 +289,22 @@ fn batches(limits: &Limits) -> Config {
         max_messages_per_subject: 1,
         max_bytes: BATCHES_BYTES_MAX,
         max_age: BATCHES_AGE,
+        max_consumers: 100,
+        ..base(limits)
+    }
+}
+
+fn files(limits: &Limits) -> Config {
+    Config {
+        name: subjects::FILES_STREAM.into(),
+        description: Some("uploaded files of requests, in chunks; only the broker writes and reads".into()),
+        subjects: vec![subjects::FILES.into()],
+        retention: RetentionPolicy::Limits,
+        max_messages: -1,
+        // A chunk that is published again after a lost acknowledgement takes the place of the first.
+        max_messages_per_subject: 1,
+        max_bytes: limits.files_bytes_max,
+        max_age: FILES_AGE,
         max_consumers: 100,
         ..base(limits)
     }

@@ -71,6 +71,7 @@ fn small() -> Limits {
         results_bytes_max: 64 * MIB,
         dead_bytes_max: 8 * MIB,
         blobs_bytes_max: 8 * MIB,
+        files_bytes_max: 8 * MIB,
         ..Limits::default()
     }
 }

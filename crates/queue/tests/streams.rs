@@ -7,8 +7,8 @@ use tollgate_queue::connect::{Connection, NatsConfig};
 use tollgate_queue::streams::{self, Change, InitError, Limits, Step};
 use tollgate_types::subjects;
 
-/// Ten streams and five buckets.
-const ALL: usize = 15;
+/// Eleven streams and five buckets.
+const ALL: usize = 16;
 
 async fn server(dir: &tempfile::TempDir) -> (NatsServer, Context) {
     let locations = Locations::from_env().expect("a cache directory");
@@ -33,6 +33,7 @@ fn limits() -> Limits {
         results_bytes_max: 8 << 20,
         dead_bytes_max: 1 << 20,
         blobs_bytes_max: 1 << 20,
+        files_bytes_max: 1 << 20,
         ..Limits::default()
     }
 }

@@ -419,6 +419,7 @@ pub fn small_limits() -> Limits {
         dead_bytes_max: 64 << 20,
         capture_bytes_max: 64 << 20,
         blobs_bytes_max: 1 << 30,
+        files_bytes_max: 1 << 30,
         duplicate_window: SHORT_WINDOW,
         ..Limits::default()
     }

@@ -268,6 +268,7 @@ impl Broker {
         if self.plan.settler {
             self.settler(&connection, &context).await?;
             self.counter(&connection, &context).await;
+            self.clerk(&connection, &context).await;
         }
         if let Some(dashboard) = self.plan.dashboard.take() {
             let named = || (connection.clone(), "dashboard".to_owned(), String::new());
@@ -453,6 +454,7 @@ impl Broker {
         self.supervisor.stop("front http", HTTP_GRACE).await;
         self.supervisor.stop("sweeper", HTTP_GRACE).await;
         self.supervisor.stop("settler", HTTP_GRACE).await;
+        self.supervisor.stop("orders", HTTP_GRACE).await;
         self.supervisor.stop("batches", HTTP_GRACE).await;
         self.supervisor.stop("watch", HTTP_GRACE).await;
         self.supervisor.stop("alerts", HTTP_GRACE).await;

@@ -50,6 +50,16 @@ impl BatchId {
         &self.0
     }
 
+    /// The id of these 128 bits.
+    pub fn from_bits(bits: u128) -> BatchId {
+        BatchId(format!("{PREFIX}{bits:032x}"))
+    }
+
+    /// Its hexadecimal digits.
+    pub fn digits(&self) -> &str {
+        &self.0[PREFIX.len()..]
+    }
+
     /// The job of a line, from 1.
     pub fn job(&self, line: u64) -> JobId {
         format!("{self}:{line}").parse().expect("a batch and a number make an id")

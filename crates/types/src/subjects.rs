@@ -1,6 +1,7 @@
 //! Every stream, subject and bucket name. Teams hold permissions on these, so they do not change.
 
 use crate::batch::BatchId;
+use crate::file::FileId;
 use crate::ids::{Digest, JobId, LaneKey, Team};
 use crate::scope::Gate;
 
@@ -24,6 +25,8 @@ pub const CAPTURE_STREAM: &str = "TOLLGATE_CAPTURE";
 pub const BLOBS_STREAM: &str = "TOLLGATE_BLOBS";
 /// The stream of batches: what submitters say of them, and what the broker counted.
 pub const BATCHES_STREAM: &str = "TOLLGATE_BATCHES";
+/// The stream of uploaded files, in chunks; only the broker writes and reads it.
+pub const FILES_STREAM: &str = "TOLLGATE_FILES";
 /// The bucket of account and limit records.
 pub const LEDGER_BUCKET: &str = "TOLLGATE_LEDGER";
 /// The bucket of live configuration: teams, budgets, limits, pauses.
@@ -60,6 +63,8 @@ pub const BLOBS: &str = "tollgate.blobs.*.*.*.*";
 pub const BULK: &str = "tollgate.bulk.*.*.*";
 /// What the stream of batches listens to for what the broker counted: team, batch, record.
 pub const BATCHES: &str = "tollgate.batches.*.*.*";
+/// What the stream of uploaded files listens to: team, file, part.
+pub const FILES: &str = "tollgate.files.*.*.*";
 /// What answers are published on while they are written, not stored: team, job.
 pub const DELTAS: &str = "tollgate.stream.*.*";
 /// What alerts are published on, not stored: team, kind.
@@ -178,6 +183,45 @@ pub fn batch_progress(team: &str, batch: &BatchId) -> String {
 /// The subject that says that a batch has ended.
 pub fn batch_done(team: &str, batch: &BatchId) -> String {
     format!("tollgate.batches.{team}.{batch}.done")
+}
+
+/// The subject of what was ordered by HTTP to become a batch.
+pub fn batch_order(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.batches.{team}.{batch}.order")
+}
+
+/// The subject that says why nothing, or not all, came of an order.
+pub fn batch_outcome(team: &str, batch: &BatchId) -> String {
+    format!("tollgate.batches.{team}.{batch}.outcome")
+}
+
+/// Team, batch and record of what the broker says of a batch.
+pub fn parse_batches(subject: &str) -> Option<(Team, BatchId, &str)> {
+    let tokens: Vec<&str> = subject.strip_prefix("tollgate.batches.")?.split('.').collect();
+    let [team, batch, record] = tokens[..] else { return None };
+    Some((team.parse().ok()?, batch.parse().ok()?, record))
+}
+
+/// The subject of a chunk, counted from 0, of an uploaded file.
+pub fn file_chunk(team: &str, file: &FileId, chunk: u64) -> String {
+    format!("tollgate.files.{team}.{file}.{chunk}")
+}
+
+/// The subject that says that an upload was begun.
+pub fn file_begun(team: &str, file: &FileId) -> String {
+    format!("tollgate.files.{team}.{file}.begun")
+}
+
+/// The subject of a whole file's record.
+pub fn file_record(team: &str, file: &FileId) -> String {
+    format!("tollgate.files.{team}.{file}.meta")
+}
+
+/// Team, file and part of a subject of an uploaded file.
+pub fn parse_file(subject: &str) -> Option<(Team, FileId, &str)> {
+    let tokens: Vec<&str> = subject.strip_prefix("tollgate.files.")?.split('.').collect();
+    let [team, file, part] = tokens[..] else { return None };
+    Some((team.parse().ok()?, file.parse().ok()?, part))
 }
 
 /// Team, batch and record of a submitter's subject.

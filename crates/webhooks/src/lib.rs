@@ -1,12 +1,14 @@
-//! Tells teams' webhooks of results: signed as [Standard Webhooks](https://www.standardwebhooks.com) has it, in no order, at
+//! Tells teams' webhooks of results, and of the ends of batches: signed as [Standard Webhooks](https://www.standardwebhooks.com) has it, in no order, at
 //! least once, and again until they are taken or a day is over.
 //!
-//! Start with [`Webhooks`]; [`post`] is one request and what its answer means, [`signature`] the signature. Several processes
+//! Start with [`Webhooks`]; [`post`] is one request and what its answer means, [`signature`] the signature, [`event`] what is
+//! said of a batch. Several processes
 //! share the work: the place in the log is the server's ([`tollgate_queue::notices`]).
 //!
-//! Killed between the request and the note that it was taken, the result is told again under the same `webhook-id`, the
-//! job's id, by which a receiver knows it.
+//! Killed between the request and the note that it was taken, it is told again under the same `webhook-id`, the job's id or
+//! that of the batch's end, by which a receiver knows it.
 
+pub mod event;
 pub mod post;
 pub mod signature;
 
@@ -16,10 +18,10 @@ use async_nats::jetstream::Context;
 use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tollgate_queue::Blobs;
 use tollgate_queue::blobs::Fetched;
-use tollgate_queue::notices::{Notice, Notices};
-use tollgate_types::{JobResult, Team};
+use tollgate_queue::notices::{About, Notice, Notices, Topic};
+use tollgate_queue::{Batches, Blobs};
+use tollgate_types::{BatchId, JobId, JobResult, Team};
 
 pub use post::{Endpoint, Poster, Taken, Unusable};
 
@@ -39,8 +41,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Tells the webhooks of some teams.
 pub struct Webhooks {
     context: Context,
-    blobs: Blobs,
-    posters: Vec<(Team, Poster)>,
+    posters: Vec<(Team, Topic, Poster)>,
     again: Duration,
 }
 
@@ -50,10 +51,13 @@ impl Webhooks {
     /// # Errors
     /// An address that is none, or no HTTP client.
     pub fn new(context: Context, endpoints: Vec<(Team, Endpoint)>, proxy: Option<&str>) -> Result<Webhooks, Unusable> {
-        let blobs = Blobs::new(&context.client());
-        let poster = |(team, endpoint): (Team, Endpoint)| Poster::new(endpoint, proxy).map(|poster| (team, poster));
-        let posters = endpoints.into_iter().map(poster).collect::<Result<_, _>>()?;
-        Ok(Webhooks { context, blobs, posters, again: AGAIN })
+        let mut posters = Vec::new();
+        for (team, endpoint) in endpoints {
+            let topics = endpoint.topics.clone();
+            let poster = Poster::new(endpoint, proxy)?;
+            posters.extend(topics.into_iter().map(|topic| (team.clone(), topic, poster.clone())));
+        }
+        Ok(Webhooks { context, posters, again: AGAIN })
     }
 
     /// With a shorter wait after the first try, for tests.
@@ -62,14 +66,17 @@ impl Webhooks {
         Webhooks { again, ..self }
     }
 
-    /// Tells results until it is stopped; what is under way is told to its end.
+    /// Tells until it is stopped; what is under way is told to its end.
     pub async fn run(self, stop: CancellationToken) {
-        let Webhooks { context, blobs, posters, again } = &self;
+        let Webhooks { context, posters, again } = &self;
+        let client = context.client();
         let mut teams = JoinSet::new();
-        for (team, poster) in posters {
+        for (team, topic, poster) in posters {
             let hook = Hook {
                 context: context.clone(),
-                blobs: blobs.clone(),
+                blobs: Blobs::new(&client),
+                batches: Batches::new(client.clone()),
+                topic: *topic,
                 team: team.clone(),
                 poster: poster.clone(),
                 again: *again,
@@ -86,6 +93,8 @@ impl Webhooks {
 struct Hook {
     context: Context,
     blobs: Blobs,
+    batches: Batches,
+    topic: Topic,
     team: Team,
     poster: Poster,
     again: Duration,
@@ -93,9 +102,12 @@ struct Hook {
 
 impl Hook {
     async fn run(&self, stop: &CancellationToken) {
-        let durable = format!("webhook-{}", self.team);
+        let durable = match self.topic {
+            Topic::Results => format!("webhook-{}", self.team),
+            Topic::Batches => format!("webhook-batches-{}", self.team),
+        };
         while !stop.is_cancelled() {
-            let ended = match Notices::open(&self.context, self.team.as_str(), &durable).await {
+            let ended = match Notices::open(&self.context, (self.topic, self.team.as_str()), &durable).await {
                 Ok(notices) => self.follow(notices, stop).await,
                 Err(error) => Err(error),
             };
@@ -133,9 +145,14 @@ impl Hook {
     }
 
     async fn tell(&self, notice: Notice) {
-        let taken = match self.whole(&notice).await {
-            Ok(body) => self.poster.post(&notice.job, body).await,
-            Err(reason) => Taken::Later { reason, after: None },
+        let (id, taken) = match self.said(&notice).await {
+            Ok(Some((id, body))) => {
+                let taken = self.poster.post(&id, body).await;
+                (id, taken)
+            }
+            // Another notice says it.
+            Ok(None) => return notice.told().await,
+            Err(reason) => (String::new(), Taken::Later { reason, after: None }),
         };
         let team = self.team.to_string();
         let told = |as_what: &'static str| {
@@ -148,17 +165,22 @@ impl Hook {
                 notice.told().await;
             }
             Taken::Later { reason, .. } | Taken::Gone { reason } if notice.tries >= TRIES_MAX => {
-                tracing::error!(team, job = %notice.job, reason, "a result was not taken by the webhook and is given up");
+                tracing::error!(team, id, reason, "what was not taken by the webhook is given up");
                 told("given_up");
                 notice.given_up().await;
             }
             Taken::Gone { reason } => {
-                tracing::error!(team, job = %notice.job, reason, "the webhook wants no more; results wait for an hour each");
+                tracing::error!(
+                    team,
+                    id,
+                    reason,
+                    "the webhook wants no more; what is to be told waits for an hour each"
+                );
                 told("refused");
                 notice.later(AGAIN_MAX).await;
             }
             Taken::Later { reason, after } => {
-                tracing::warn!(team, job = %notice.job, reason, tries = notice.tries, "a result was not taken by the webhook");
+                tracing::warn!(team, id, reason, tries = notice.tries, "the webhook did not take what it was told");
                 told("later");
                 // Never sooner than without the wish, or a zero would use up the tries.
                 let wait = wait(self.again, notice.tries).max(after.unwrap_or_default()).min(AGAIN_MAX);
@@ -167,10 +189,24 @@ impl Hook {
         }
     }
 
+    /// What is posted, under which id; nothing if another notice says it.
+    async fn said(&self, notice: &Notice) -> Result<Option<(String, bytes::Bytes)>, String> {
+        match &notice.about {
+            About::Result(job) => Ok(Some((job.to_string(), self.whole(notice, job).await?))),
+            About::Batch(batch, record) => self.end_of(batch, record).await,
+        }
+    }
+
+    async fn end_of(&self, batch: &BatchId, record: &str) -> Result<Option<(String, bytes::Bytes)>, String> {
+        let found = event::of(&self.batches, &self.team, batch).await.map_err(|error| error.to_string())?;
+        // A batch of which something was submitted ends when that has; until then its outcome is no end.
+        Ok(found.filter(|event| event.record == record).map(|event| (event.id, event.body)))
+    }
+
     /// The line with its answer, also if that lies beside it. One that is gone is told without.
-    async fn whole(&self, notice: &Notice) -> Result<bytes::Bytes, String> {
+    async fn whole(&self, notice: &Notice, job: &JobId) -> Result<bytes::Bytes, String> {
         let Some(claim) = JobResult::elsewhere(&notice.line) else { return Ok(notice.line.clone()) };
-        match self.blobs.fetch(self.team.as_str(), &notice.job, &claim).await {
+        match self.blobs.fetch(self.team.as_str(), job, &claim).await {
             Ok(Fetched::Body(body)) => Ok(JobResult::whole(&notice.line, body).unwrap_or_else(|| notice.line.clone())),
             Ok(Fetched::Missing | Fetched::Other) if notice.tries < WITHOUT_ANSWER => {
                 Err("its answer is not there".to_owned())

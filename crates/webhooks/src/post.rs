@@ -6,20 +6,22 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
-use tollgate_types::JobId;
+use tollgate_queue::notices::Topic;
 
 use crate::signature;
 
 /// How long one request may take; the standard asks receivers to answer within 15 to 30 s.
 const POST_WITHIN: Duration = Duration::from_secs(30);
 
-/// Where a team's results go. It has no `Debug`: addresses often carry a key.
+/// Where a team is told of what it wants to hear. It has no `Debug`: addresses often carry a key.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The address.
     pub url: SecretString,
     /// The secret that requests are signed with.
     pub secret: SecretString,
+    /// What it is told of.
+    pub topics: Vec<Topic>,
 }
 
 /// Why a webhook cannot be used. No message repeats address or secret.
@@ -100,17 +102,17 @@ impl Poster {
         Ok(Poster { client, url, key })
     }
 
-    /// Posts a result line. Cancelled, it may have been taken.
-    pub async fn post(&self, job: &JobId, line: Bytes) -> Taken {
+    /// Posts a body under an id. Cancelled, it may have been taken.
+    pub async fn post(&self, id: &str, body: Bytes) -> Taken {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", job.as_str())
+            .header("webhook-id", id)
             .header("webhook-timestamp", seconds)
-            .header("webhook-signature", signature::sign(&self.key, job.as_str(), seconds, &line))
-            .body(line);
+            .header("webhook-signature", signature::sign(&self.key, id, seconds, &body))
+            .body(body);
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Taken::Yes,
             Ok(answer) if answer.status() == StatusCode::GONE => {

@@ -6,7 +6,7 @@ use super::*;
 async fn errors(text: &str) -> (u64, Vec<(Option<u64>, String, Option<String>)>) {
     let source = Source::open(text.as_bytes()).await.expect("a batch");
     let shape = Shape { format: source.format(), options: Map::new(), model: None };
-    let checked = check(source, &shape, 1 << 20, |_| ()).await.expect("it can be read");
+    let checked = check(source, &shape, 1 << 20, |_| Ok(())).await.expect("it can be read");
     let mut errors = checked.errors;
     if checked.errors_total > errors.len() as u64 {
         let source = Source::open(text.as_bytes()).await.expect("a batch");
@@ -53,7 +53,12 @@ async fn a_file_without_a_mistake_says_what_it_asks_for() {
     let source = Source::open(text.as_bytes()).await.expect("a batch");
     let shape = Shape { format: BatchFormat::OpenAi, options: Map::new(), model: None };
     let mut seen = 0;
-    let checked = check(source, &shape, 1 << 20, |_| seen += 1).await.expect("it can be read");
+    let checked = check(source, &shape, 1 << 20, |_| {
+        seen += 1;
+        Ok(())
+    })
+    .await
+    .expect("it can be read");
     assert_eq!((checked.errors_total, checked.requests, seen), (0, 2, 2));
     let asked = checked.asked["m"];
     assert_eq!((asked.requests, asked.answer_tokens, asked.unbounded), (2, 14, 1));

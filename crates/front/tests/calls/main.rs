@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests call is a test too")]
 
+mod batches;
 mod chat;
+mod files;
 mod hostile;
 mod keys;
 mod limits;

@@ -68,6 +68,7 @@ pub(crate) fn small() -> Limits {
         results_bytes_max: 64 * MIB,
         dead_bytes_max: 8 * MIB,
         blobs_bytes_max: 8 * MIB,
+        files_bytes_max: 8 * MIB,
         ..Limits::default()
     }
 }

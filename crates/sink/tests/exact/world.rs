@@ -76,6 +76,7 @@ pub(crate) fn limits() -> Limits {
         results_bytes_max: 64 * MIB,
         dead_bytes_max: 8 * MIB,
         blobs_bytes_max: 8 * MIB,
+        files_bytes_max: 8 * MIB,
         ..Limits::default()
     }
 }

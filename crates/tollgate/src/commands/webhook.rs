@@ -1,13 +1,14 @@
-//! `webhook`: results that are posted once more to the team's webhook.
+//! `webhook`: results, and ends of batches, that are posted once more to the team's webhook.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use tollgate_client::{Producer, WaitError};
+use tollgate_queue::Batches;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_types::event::EventKind;
-use tollgate_types::{JobId, Team, UnixMillis};
-use tollgate_webhooks::{Poster, Taken};
+use tollgate_types::{BatchId, JobId, Team, UnixMillis};
+use tollgate_webhooks::{Poster, Taken, event};
 
 use super::{Cx, span};
 use crate::config::values::Period;
@@ -24,7 +25,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Post kept results again, under their jobs' ids, one after the other; what a receiver has seen it knows by `webhook-id`
+    /// Post kept results, or the ends of batches, again under their ids, one after the other; what a receiver has seen it knows by `webhook-id`
     Replay(Replay),
 }
 
@@ -34,7 +35,10 @@ struct Which {
     /// This job's; may be repeated
     #[arg(long = "job", value_name = "ID")]
     jobs: Vec<JobId>,
-    /// Those of so long ago until now, such as 2h
+    /// The end of this batch; may be repeated
+    #[arg(long = "batch", value_name = "ID")]
+    batches: Vec<BatchId>,
+    /// Results of so long ago until now, such as 2h
     #[arg(long)]
     since: Option<Period>,
 }
@@ -51,7 +55,7 @@ struct Replay {
 /// What became of one result.
 #[derive(Debug, Serialize)]
 struct Posted {
-    job: JobId,
+    id: String,
     taken: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -85,11 +89,20 @@ pub async fn run(args: &Args, cx: &Cx) -> Outcome {
     for job in jobs {
         posted.push(post(&producer, &poster, job).await?);
     }
+    let batches = Batches::new(connection.client.clone());
+    for batch in &replay.which.batches {
+        let found = event::of(&batches, team, batch).await.map_err(|error| unread(&error))?;
+        let reason = match found {
+            Some(event) => reason(poster.post(&event.id, event.body).await),
+            None => Some("it has not ended, or is not known any more".to_owned()),
+        };
+        posted.push(Posted { id: batch.to_string(), taken: reason.is_none(), reason });
+    }
     let missed = posted.iter().filter(|one| !one.taken).count();
-    cx.output.records(&posted, &["job", "taken", "reason"], |one| {
-        vec![one.job.to_string(), one.taken.to_string(), one.reason.clone().unwrap_or_default()]
+    cx.output.records(&posted, &["id", "taken", "reason"], |one| {
+        vec![one.id.clone(), one.taken.to_string(), one.reason.clone().unwrap_or_default()]
     })?;
-    output::say(format_args!("{} of {} results were taken", posted.len() - missed, posted.len()));
+    output::say(format_args!("{} of {} were taken", posted.len() - missed, posted.len()));
     Ok(if missed == 0 { Code::Ok } else { Code::Failed })
 }
 
@@ -123,15 +136,19 @@ async fn ended_since(log: &CommitLog, team: &Team, since: UnixMillis) -> Result<
 }
 
 async fn post(producer: &Producer, poster: &Poster, job: JobId) -> Result<Posted, Failure> {
-    let line = match producer.result(&job).await {
-        Ok(Some(line)) => line,
-        Ok(None) => return Ok(Posted { job, taken: false, reason: Some("no result is kept".to_owned()) }),
-        Err(WaitError::Answer(reason)) => return Ok(Posted { job, taken: false, reason: Some(reason.to_owned()) }),
+    let reason = match producer.result(&job).await {
+        Ok(Some(line)) => reason(poster.post(job.as_str(), line).await),
+        Ok(None) => Some("no result is kept".to_owned()),
+        Err(WaitError::Answer(reason)) => Some(reason.to_owned()),
         Err(error) => return Err(unread(&error)),
     };
-    let reason = match poster.post(&job, line).await {
+    Ok(Posted { id: job.to_string(), taken: reason.is_none(), reason })
+}
+
+/// Why it was not taken.
+fn reason(taken: Taken) -> Option<String> {
+    match taken {
         Taken::Yes => None,
         Taken::Later { reason, .. } | Taken::Gone { reason } => Some(reason),
-    };
-    Ok(Posted { job, taken: reason.is_none(), reason })
+    }
 }

@@ -58,6 +58,7 @@ pub fn limits(config: &Config) -> Limits {
         blobs_bytes_max: streams.blobs_bytes_max.signed(),
         // An answer must not go before its result.
         blobs_age_max: streams.blobs_age_max.0.max(streams.results_age_max.0),
+        files_bytes_max: streams.files_bytes_max.signed(),
         cache_bytes_max: config.cache.bytes_max.signed(),
         capture_bytes_max: config.capture.bytes_max.signed(),
         capture_age_max: config.capture.keep.0,
@@ -112,6 +113,8 @@ pub fn front(config: &Config) -> tollgate_front::Config {
         body_bytes_max: size(config.worker.payload_bytes_max),
         calls_max: front.calls_max,
         bodies_bytes_max: size(front.bodies_bytes_max),
+        file_bytes_max: front.file_bytes_max.0,
+        team_files_bytes_max: front.team_files_bytes_max.0,
         models: routes.names().map(str::to_owned).collect(),
         ..tollgate_front::Config::default()
     }

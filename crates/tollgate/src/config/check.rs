@@ -144,6 +144,7 @@ impl Checker<'_> {
         self.size("streams.results_bytes_max", streams.results_bytes_max, MIB);
         self.size("streams.dead_bytes_max", streams.dead_bytes_max, MIB);
         self.size("streams.blobs_bytes_max", streams.blobs_bytes_max, MIB);
+        self.size("streams.files_bytes_max", streams.files_bytes_max, MIB);
         self.number("streams.jobs_max", streams.jobs_max, 1, i64::MAX as u64);
         self.number("streams.wait_max", streams.wait_max, 1, i64::MAX as u64);
         self.number("streams.results_max", streams.results_max, 1, i64::MAX as u64);
@@ -237,6 +238,12 @@ impl Checker<'_> {
             let at = format!("webhooks.{team}");
             if let Err(error) = team.parse::<tollgate_types::Team>() {
                 self.problem(at.clone(), error.to_string());
+            }
+            if webhook.events.is_empty() {
+                self.problem(
+                    format!("{at}.events"),
+                    "names nothing; leave it out, or name `results`, `batches` or both",
+                );
             }
             match webhook.endpoint().check() {
                 Ok(()) => {}

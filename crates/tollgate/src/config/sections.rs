@@ -154,6 +154,8 @@ pub struct Streams {
     pub blobs_bytes_max: Size,
     /// How long such a body is kept: no less than jobs wait and results are kept.
     pub blobs_age_max: Period,
+    /// Most bytes of uploaded files; more are refused.
+    pub files_bytes_max: Size,
     /// How long the server itself answers a resubmitted id with `duplicate`.
     pub duplicate_window: Period,
 }
@@ -175,6 +177,7 @@ impl Default for Streams {
             dead_age_max: Period(limits.dead_age_max),
             blobs_bytes_max: Size(count(limits.blobs_bytes_max)),
             blobs_age_max: Period(limits.blobs_age_max),
+            files_bytes_max: Size(count(limits.files_bytes_max)),
             duplicate_window: Period(limits.duplicate_window),
         }
     }

@@ -2,6 +2,7 @@
 
 use async_nats::jetstream;
 use tollgate_batches::{Counter, CounterConfig};
+use tollgate_orders::{Clerk, ClerkConfig};
 use tollgate_queue::Connection;
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::lanes::ask_the_time;
@@ -78,6 +79,25 @@ impl Broker {
             tokio::select! {
                 () = counter.run(stop) => Ok(()),
                 () = directory.follow() => anyhow::bail!("the directory is not followed any more"),
+            }
+        });
+    }
+
+    /// Starts the clerk, who submits batches that were ordered at the front door of any process.
+    pub(super) async fn clerk(&mut self, connection: &Connection, context: &jetstream::Context) {
+        let state = self.until("streams", async || State::open(context).await.map_err(not_there)).await;
+        // On a connection of its own: a file that is submitted holds up nothing else.
+        let name = format!("tollgate {} orders", self.plan.name);
+        let connection = self.until("orders", async || connection.another(&name).await.map_err(not_there)).await;
+        let (clock, client) = (self.clock(), connection.client.clone());
+        self.until("streams", async || ask_the_time(&client, &clock).await.map_err(not_there)).await;
+        let lease = build::settler(&self.plan.loaded.config, &self.plan.name).lease;
+        let config = ClerkConfig { name: self.plan.name.clone(), lease, crash: self.plan.crash.clone() };
+        let clerk = Clerk::new(config, tollgate_orders::Parts { connection, state, clock: clock.clone() });
+        self.supervisor.spawn("orders", |stop| async move {
+            tokio::select! {
+                () = clerk.run(stop) => Ok(()),
+                () = keep_time(&client, &clock) => anyhow::bail!("nobody asks for the time any more"),
             }
         });
     }

@@ -131,7 +131,7 @@ fn say_end(standing: &Standing, written: Option<u64>) {
         Usd(tally.cost_nanousd),
     ));
     if let Some(done) = standing.done.as_ref().filter(|done| done.not_submitted > 0) {
-        output::say(format_args!("{} requests were never submitted and have no result", done.not_submitted));
+        output::say(format_args!("{} requests were never submitted", done.not_submitted));
     }
 }
 
@@ -162,7 +162,9 @@ impl Sink {
         desk: &Desk,
         (order, standing): (Order, &Standing),
     ) -> Result<(), Failure> {
-        if self.read.count() >= standing.ended() {
+        // Once it has ended, what was never submitted has a line too.
+        let lines = if standing.done.is_some() { spec.jobs } else { standing.ended() };
+        if self.read.count() >= lines {
             return Ok(());
         }
         let files = &mut self.files;
@@ -170,7 +172,7 @@ impl Sink {
             Some(files) => files.write(rendered, read),
             None => writeln!(std::io::stdout().lock(), "{}", rendered.text),
         };
-        let how = (&mut self.read, order, standing.done.is_some());
+        let how = (&mut self.read, order, standing.done.as_ref());
         let read = desk.bulk.read_results(spec, how, write).await;
         read.map_err(|error| match error {
             ReadError::Records(_) | ReadError::Result(_) => {

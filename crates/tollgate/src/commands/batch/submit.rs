@@ -241,6 +241,7 @@ async fn checked(
         if let Some(estimate) = estimate.as_deref_mut() {
             estimate.add(job);
         }
+        Ok(())
     };
     let mut checked = check(source, &shape, line_bytes_max, look).await.map_err(|error| input.unreadable(&error))?;
     if checked.errors_total > checked.errors.len() as u64 {
@@ -283,6 +284,7 @@ fn plan(
     (again, jobs): (Option<BatchId>, u64),
 ) -> Plan {
     Plan {
+        id: None,
         format,
         file: input.name.clone(),
         whole: checked.whole.clone(),

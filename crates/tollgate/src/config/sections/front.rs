@@ -25,6 +25,10 @@ pub struct Front {
     pub calls_max: usize,
     /// The most bytes of bodies at a time that are not submitted yet.
     pub bodies_bytes_max: Size,
+    /// The most bytes of one uploaded file.
+    pub file_bytes_max: Size,
+    /// The most bytes of all files of one team.
+    pub team_files_bytes_max: Size,
 }
 
 impl Default for Front {
@@ -38,6 +42,8 @@ impl Default for Front {
             heartbeat: Period(front.heartbeat),
             calls_max: front.calls_max,
             bodies_bytes_max: Size(front.bodies_bytes_max as u64),
+            file_bytes_max: Size(front.file_bytes_max),
+            team_files_bytes_max: Size(front.team_files_bytes_max),
         }
     }
 }
