@@ -49,7 +49,7 @@ async fn counter(world: &World) -> Counter {
     let context = world.jetstream().await;
     let (log, state) = (CommitLog::open(&context).await.unwrap(), State::open(&context).await.unwrap());
     let config = CounterConfig { lease: LEASE, ..CounterConfig::new("counter") };
-    Counter::new(config, world.broker("counter").await, log, state)
+    Counter::new(config, world.broker("counter").await, log, state, world.directory().await)
 }
 
 fn line(n: usize, model: &str, directive: &str) -> String {
