@@ -48,8 +48,8 @@ impl Default for Config {
             models: ["sim-large", "sim-small"].map(str::to_owned).to_vec(),
             // The default timeout of the vendor's own SDKs: nobody who waits at all waits longer.
             hang_cap: Duration::from_secs(600),
-            // The limit that hosted APIs state for one request.
-            body_bytes_max: 32 << 20,
+            // Hosted APIs state 32 MiB for one request; servers of one's own take what a broker sends at most.
+            body_bytes_max: 65 << 20,
             // About 400 bytes each.
             calls_max: 1_000_000,
             shutdown_grace: Duration::from_secs(1),

@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use testkit::{PASSWORD, Setup, World};
-use tollgate_queue::Directory;
-use tollgate_types::Class;
+use tollgate_queue::directory::{Expected, TeamRecord};
+use tollgate_queue::{Blobs, Directory};
+use tollgate_types::{Class, ErrorCode, JobId, Status};
 
 /// The program's words and how it ended.
 struct Said {
@@ -387,6 +388,53 @@ async fn a_dead_letter_is_replayed_once_under_a_fresh_id() {
     assert_eq!(operator.run(&["dead", "replay", "999"]).await.code, Some(1));
     assert_eq!(operator.run(&["dead", "replay"]).await.code, Some(2));
     worker.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_large_body_of_a_dead_letter_goes_along_when_it_is_replayed() {
+    const LONG: Duration = Duration::from_secs(30);
+    let operator = Operator::new().await;
+    let worker = operator.world.worker("w", |_| {}).await;
+    let ghost = operator.world.producer("ghost").await;
+    let prompt = "many words ".repeat(200_000);
+    let body = serde_json::json!({ "model": "sim-small", "messages": [{ "role": "user", "content": prompt }] });
+    let line = serde_json::json!({ "custom_id": "large", "body": body }).to_string();
+    let refused = operator.world.run(&ghost, Class::Standard, line).await;
+    assert_eq!(refused.error.map(|error| error.code), Some(ErrorCode::UnknownTeam));
+    let letters = async || {
+        let list = operator.json(&["dead", "list", "--team", "ghost"]).await;
+        list.as_array().filter(|list| !list.is_empty()).map(|list| list[0]["seq"].to_string())
+    };
+    let seq = testkit::eventually("a dead letter", LONG, letters).await;
+
+    operator
+        .directory()
+        .await
+        .put_team(&"ghost".parse().unwrap(), &TeamRecord::default(), Expected::Any)
+        .await
+        .unwrap();
+    let known = async || worker.directory.team("ghost").map(drop);
+    testkit::eventually("the team is known", LONG, known).await;
+    for again in [&[][..], &["--again"]] {
+        let replayed = operator.json(&[&["dead", "replay", &seq], again].concat()).await;
+        assert_eq!(replayed[0]["change"], "replayed", "{replayed}");
+        let id: JobId = replayed[0]["id"].as_str().unwrap().parse().unwrap();
+        let result = operator.world.result(&ghost, &id).await;
+        assert_eq!((result.tollgate.status, result.custom_id.as_deref()), (Status::Succeeded, Some("large")));
+        assert!(result.tollgate.tokens.prompt() > 100_000, "the whole prompt came along: {result:?}");
+    }
+    assert_eq!(operator.world.sim.calls().len(), 2);
+
+    // What was put for the replays left with them; the letter keeps its own until somebody removes it.
+    let blobs = Blobs::new(&operator.world.broker("operator").await.client);
+    let chunks = async || {
+        let space = blobs.space().await.unwrap().unwrap();
+        (space.teams.get("ghost").copied() == Some(5 * 512 * 1024)).then_some(())
+    };
+    testkit::eventually("the chunks of one body are left", LONG, chunks).await;
+    blobs.remove_all("ghost", &refused.id).await.unwrap();
+    let gone = operator.run(&["dead", "replay", &seq, "--again"]).await;
+    assert!(gone.code == Some(1) && gone.out.contains("not kept any more"), "{} {}", gone.out, gone.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sim_provider::CheckerPlan;
 use tollgate_client::{Deltas, Piece, text_of};
 use tollgate_types::{Class, JobId, Status};
@@ -10,11 +10,14 @@ use tollgate_types::{Class, JobId, Status};
 use crate::bench::{Bench, CARD, MAIL, answer, streamed};
 
 async fn begin(bench: &Bench, prompt: &str) -> (JobId, Deltas) {
+    begin_line(bench, json!({ "body": streamed(prompt) })).await
+}
+
+async fn begin_line(bench: &Bench, line: Value) -> (JobId, Deltas) {
     let id = bench.search.fresh_id();
     let deltas = bench.search.deltas(&id).await.expect("subscribed");
     bench.search.client().flush().await.expect("the server has the subscription");
-    let line = json!({ "body": streamed(prompt) }).to_string();
-    bench.search.submit(Class::Standard, line.into(), Some(id.clone())).await.expect("accepted");
+    bench.search.submit(Class::Standard, line.to_string().into(), Some(id.clone())).await.expect("accepted");
     (id, deltas)
 }
 
@@ -56,6 +59,37 @@ async fn a_match_over_several_pieces_does_not_leave() {
     let (id, mut deltas) = begin(&bench, &prompt).await;
     let text = read(&mut deltas).await.concat();
     assert!(!text.contains("4111") && "The number is".starts_with(text.trim_end()), "{text}");
+    assert_eq!(bench.result(&id).await.tollgate.status, Status::Blocked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_is_held_to_the_same_while_it_is_written() {
+    let bench = Bench::start(json!({"input": {"pii": "redact"}})).await;
+    let begin = async |input: &str| {
+        let body = json!({ "model": "fast", "input": input, "stream": true });
+        begin_line(&bench, json!({ "url": "/v1/responses", "body": body })).await
+    };
+    let answer = async |id: &JobId| -> String {
+        let result = bench.result(id).await;
+        let body = result.response.as_ref().unwrap_or_else(|| panic!("no answer: {result:?}")).body.get();
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        body["output"][0]["content"][0]["text"].as_str().expect("a text").to_owned()
+    };
+    let prompt = format!("Write to {MAIL} about {CARD} today and then some more words follow it");
+    let (id, mut deltas) = begin(&prompt).await;
+    let pieces = read(&mut deltas).await;
+    assert_eq!((pieces.concat(), answer(&id).await), (prompt.clone(), prompt.clone()), "{pieces:?}");
+    assert!(pieces.len() > 3, "it still comes in pieces: {pieces:?}");
+
+    bench.set(json!({"output": {"payment_card": "redact"}})).await;
+    let (id, mut deltas) = begin(&prompt).await;
+    let text = read(&mut deltas).await.concat();
+    assert!(text.contains("<PAYMENT_CARD_A1> today") && !text.contains("4111"), "{text}");
+    assert_eq!(answer(&id).await, text, "the pieces are how the answer begins");
+
+    bench.set(json!({"output": {"payment_card": "block"}})).await;
+    let (id, mut deltas) = begin(&prompt).await;
+    assert!(!read(&mut deltas).await.concat().contains("4111"));
     assert_eq!(bench.result(&id).await.tollgate.status, Status::Blocked);
 }
 
