@@ -15,6 +15,7 @@ mod lanes;
 mod layers;
 mod ledger;
 mod money;
+mod orders;
 mod outage;
 mod poison;
 mod retention;

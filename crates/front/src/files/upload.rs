@@ -400,7 +400,7 @@ mod tests {
         let endless =
             Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 50_000]))));
         let body = paced(endless, 1 << 30, Config::default(), Arc::default());
-        let error = Multipart::new(body, "b").next_field().await.err().expect("there is no end of it");
+        let error = Multipart::new(body, "b").next_field().await.expect_err("there is no end of it");
         assert_eq!(of_form(error).status, StatusCode::BAD_REQUEST);
     }
 
@@ -412,7 +412,7 @@ mod tests {
         });
         let begun = Instant::now();
         let body = paced(Body::from_stream(trickle), 1 << 30, Config::default(), Arc::default());
-        let error = Multipart::new(body, "b").next_field().await.err().expect("it is given up");
+        let error = Multipart::new(body, "b").next_field().await.expect_err("it is given up");
         assert_eq!(of_form(error).status, StatusCode::REQUEST_TIMEOUT);
         assert!(begun.elapsed() < Config::default().body_within * 2);
     }

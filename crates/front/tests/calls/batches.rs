@@ -8,6 +8,7 @@ use testkit::{World, eventually};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_batches::{Counter, CounterConfig};
+use tollgate_bulk::results::{Order, Read};
 use tollgate_orders::{Clerk, ClerkConfig, Parts};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::lanes::ask_the_time;
@@ -348,13 +349,28 @@ async fn a_stop_that_comes_between_check_and_submission_is_seen_and_its_requests
         asked: String::new(),
         created_at: order.created_at,
     };
-    tollgate_bulk::Bulk::new(producer).begin(&plan).await.unwrap();
+    let bulk = tollgate_bulk::Bulk::new(producer);
+    bulk.begin(&plan).await.unwrap();
     let _office = Office::open(&doors.world).await;
     let batch = until(&doors, &key, &id, "cancelled").await;
     assert_eq!(batch["request_counts"], json!({ "total": 5, "completed": 0, "failed": 5 }), "{batch}");
     let errors = content(&doors, &key, &batch["error_file_id"]).await;
     assert_eq!(names(&errors), (0..5).map(|n| format!("q-{n}")).collect());
     assert!(errors.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{errors:?}");
+    // By the command line each has its line too, and each once.
+    let standing = bulk.standing(&order.id).await.unwrap().unwrap();
+    let (mut read, mut lines) = (Read::default(), Vec::<Value>::new());
+    for _ in 0..2 {
+        let how = (&mut read, Order::Input, standing.done.as_ref());
+        let write = |line: &tollgate_bulk::render::Rendered, _: &Read| {
+            lines.push(serde_json::from_str(&line.text)?);
+            Ok(())
+        };
+        bulk.read_results(&standing.spec, how, write).await.unwrap();
+    }
+    let ids: Vec<Value> = lines.iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, (1..=5).map(|n| json!(order.id.job(n))).collect::<Vec<_>>());
+    assert!(lines.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{lines:?}");
     assert!(doors.world.sim.calls().is_empty(), "nobody was asked");
 }
 
