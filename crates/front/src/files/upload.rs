@@ -132,6 +132,9 @@ async fn has_room(files: &Files, team: &Team, most: u64) -> Result<(), Refused> 
 
 fn not_stored(error: &ApiError) -> Refused {
     tracing::warn!(%error, "a part of an uploaded file was not stored");
+    if matches!(error, ApiError::Absent { .. }) {
+        return Refused::later("there is no room for files yet; the operator should run `tollgate init`");
+    }
     Refused::later("the file could not be stored; if this lasts, the room for all files is full")
 }
 
