@@ -110,9 +110,10 @@ async fn bulk(options: &Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     let generated = || Source::open(Generated::new(options.lines, options.line_bytes));
     let shape = Shape { format: BatchFormat::OpenAi, options: Map::new(), model: None };
-    let checked = check(generated().await?, &shape, bulk.line_bytes_max(), |_| ()).await?;
+    let checked = check(generated().await?, &shape, bulk.line_bytes_max(), |_| Ok(())).await?;
     ensure!(checked.errors_total == 0 && checked.requests == options.lines, "{:?}", checked.errors.first());
     let plan = Plan {
+        id: None,
         format: BatchFormat::OpenAi,
         file: "generated".to_owned(),
         whole: checked.whole,
