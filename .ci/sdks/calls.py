@@ -1,13 +1,17 @@
 """The official SDKs against the front door of a running `tollgate dev`, unmodified: only the address and the key are ours.
 
 Environment: FRONT (the front door's address), KEY (an API key), NARROW (one that opens chat with the model "fast" alone),
-WORK (a folder for files), TOLLGATE (the program), and NATS_URL, NATS_USER, NATS_PASSWORD of the team's user.
+WORK (a folder for files), TOLLGATE (the program), CONFIG (the file that it runs with), and NATS_URL, NATS_USER, NATS_PASSWORD of the team's user.
 """
 
+import base64
+import http.server
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -249,7 +253,7 @@ def openai_batch():
 
 def openai_batches_in_pages_and_cancelled():
     file = client.files.create(file=("slow.jsonl", jsonl(dict(line, custom_id=f"s-{n}", body=dict(
-        line["body"], model="fast", metadata={"sim": "delay=1s"})) for n, line in enumerate(batch_lines(60)))),
+        line["body"], model="fast", metadata={"sim": "delay=20s"})) for n, line in enumerate(batch_lines(60)))),
         purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600})
     assert file.expires_at == file.created_at + 3600
     asked = dict(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
@@ -267,6 +271,41 @@ def openai_batches_in_pages_and_cancelled():
             parse_output(client.files.content(batch.error_file_id).text, batch.request_counts.failed)
     again = dict(asked, extra_headers={"Idempotency-Key": str(uuid.uuid4())})
     assert client.batches.create(**again).id == client.batches.create(**again).id
+
+
+def openai_webhook_of_a_batch():
+    file = client.files.create(file=("one.jsonl", jsonl(itertools.islice(batch_lines(1), 1))), purpose="batch")
+    batch = ended(client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="1h").id)
+    told = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            told.append((dict(self.headers), self.rfile.read(int(self.headers["content-length"])).decode()))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    secret = "whsec_" + base64.b64encode(os.urandom(32)).decode()
+    config = os.path.join(WORK, "webhook.toml")
+    with open(config, "w") as into:
+        into.write(open(os.environ["CONFIG"]).read())
+        url = f"http://127.0.0.1:{server.server_port}/"
+        into.write(f'\n[webhooks.search]\nurl = "{url}"\nsecret = "{secret}"\nevents = ["batches"]\n')
+    program = [os.environ["TOLLGATE"], "webhook", "replay", "--team", "search", "--batch", batch.id, "--config", config]
+    # As the broker's user, whom the configuration names.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NATS_")}
+    done = subprocess.run(program, capture_output=True, text=True, env=env)
+    server.shutdown()
+    assert done.returncode == 0, done.stderr
+    (headers, body), = told
+    event = client.webhooks.unwrap(body, headers, secret=secret)
+    assert event.type == "batch.completed" and event.data.id == batch.id, event
+    raises(openai.InvalidWebhookSignatureError, lambda: client.webhooks.unwrap(body + " ", headers, secret=secret))
 
 
 def openai_batch_that_is_wrong():

@@ -16,6 +16,7 @@ mod lanes;
 mod layers;
 mod ledger;
 mod money;
+mod orders;
 mod outage;
 mod poison;
 mod retention;

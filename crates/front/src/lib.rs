@@ -39,7 +39,7 @@ use tollgate_queue::lanes::ask_the_time;
 use tollgate_queue::{Calls, Directory, Files, Keys, Records, ServerClock, Switchboard, service};
 use tollgate_types::{FileId, JobId, Team};
 
-use files::uploads::Uploads;
+use files::uploads::{self, Uploads};
 
 pub use config::Config;
 
@@ -153,14 +153,7 @@ impl Front {
                 }
             }
         };
-        let removes = async {
-            let files = Files::new(&connection.client);
-            while let Some((team, file)) = removing.recv().await {
-                if let Err(error) = files.remove(team.as_str(), &file).await {
-                    tracing::debug!(%error, "an upload that failed is removed later");
-                }
-            }
-        };
+        let removes = uploads::remove_failed(Files::new(&connection.client), &mut removing);
         tokio::select! {
             () = stop.cancelled() => {}
             () = removes => {}

@@ -23,8 +23,11 @@ pub const KEY: &str = "orders";
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Orders that are taken at a time, each of another team: a huge file of one holds up no other.
 const AT_ONCE: usize = 4;
-/// Orders that are known at a time; further ones are looked for once these are done.
-const OPEN_MAX: usize = 1000;
+/// Orders that are known at a time, far more than one team may have, so that no team hides those of others; further ones
+/// are looked for once these are done.
+const OPEN_MAX: usize = 100_000;
+/// Orders that are looked for in one go: between two, whoever is in office shows that he is there.
+const FOUND_MAX: usize = 500;
 /// Before an order that could not be taken is taken again.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How often what uploads left behind is removed.
@@ -136,9 +139,10 @@ impl Clerk {
         let mut open = Open { from: progress.from, ..Open::default() };
         let mut swept: Option<Instant> = None;
         loop {
-            if let Err(error) = self.find(&mut open).await {
+            let more = self.find(&mut open).await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "orders are looked for later");
-            }
+                false
+            });
             self.start(&mut open);
             let from = open.known.keys().next().copied().unwrap_or(open.from);
             if from != progress.from {
@@ -159,20 +163,24 @@ impl Clerk {
             tokio::select! {
                 () = stop.cancelled() => return Err(Left::Stopped),
                 Some(ended) = open.running.join_next(), if !open.running.is_empty() => open.heard(ended),
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY), if !more => {}
+                () = std::future::ready(()), if more => {}
             }
         }
     }
 
-    async fn find(&self, open: &mut Open) -> Result<(), ApiError> {
-        while open.known.len() < OPEN_MAX
-            && let Some(said) = self.batches.next_order(open.from).await?
-        {
+    /// Looks for further orders; says whether there may be more.
+    async fn find(&self, open: &mut Open) -> Result<bool, ApiError> {
+        for _ in 0..FOUND_MAX {
+            if open.known.len() >= OPEN_MAX {
+                return Ok(false);
+            }
+            let Some(said) = self.batches.next_order(open.from).await? else { return Ok(false) };
             let one = One { team: said.team, batch: said.batch, running: false, at: Instant::now() };
             open.known.insert(said.sequence, one);
             open.from = said.sequence + 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn start(self: &Arc<Self>, open: &mut Open) {

@@ -65,6 +65,11 @@ impl Clerk {
     pub(crate) async fn take(&self, team: &Team, id: &BatchId) -> Taken {
         match self.live(team, id).await {
             Ok(()) => Taken::Closed,
+            // The team itself writes those records; who spoils its own must not be looked at for ever.
+            Err(Trouble::Records(error @ RecordError::Unreadable(_))) => {
+                tracing::error!(%team, batch = %id, %error, "an order is given up");
+                Taken::Closed
+            }
             Err(error) => {
                 tracing::warn!(%team, batch = %id, error = &error as &dyn std::error::Error, "an order is taken again");
                 Taken::Later

@@ -135,8 +135,6 @@ impl Files {
             attempt += 1;
             match self.chunk_once(&subject).await {
                 Ok(Some(bytes)) => return Ok(bytes),
-                // A replica that is behind says so too, for a moment.
-                Ok(None) if attempt < TRIES => pause(attempt).await,
                 Ok(None) => return Err(io::Error::new(io::ErrorKind::NotFound, "a part of the file is not there")),
                 Err(ApiError::Unknown | ApiError::Absent { .. }) if attempt < TRIES => pause(attempt).await,
                 Err(error) => return Err(io::Error::other(error)),
@@ -149,7 +147,13 @@ impl Files {
         let message = api::raw(&self.client, asked, None, Bytes::new()).await?;
         match message.status.map(|status| status.as_u16()) {
             None => Ok(Some(message.payload)),
-            Some(404) => Ok(None),
+            // A replica that is behind says so too; the leader knows.
+            Some(404) => {
+                let question = json!({ "last_by_subj": subject });
+                let found = stored_message(&self.client, FILES_STREAM, &question).await?;
+                let decoded = found.map(|found| BASE64_STANDARD.decode(found.data)).transpose();
+                decoded.map(|chunk| chunk.map(Bytes::from)).map_err(|error| ApiError::Unreadable(error.to_string()))
+            }
             Some(code) => {
                 Err(ApiError::Refused { code: u64::from(code), description: message.description.unwrap_or_default() })
             }

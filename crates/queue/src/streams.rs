@@ -294,19 +294,15 @@ fn batches(limits: &Limits) -> Config {
     }
 }
 
+/// They lie in chunks too, and are refused when there is no room.
 fn files(limits: &Limits) -> Config {
     Config {
         name: subjects::FILES_STREAM.into(),
         description: Some("uploaded files of requests, in chunks; only the broker writes and reads".into()),
         subjects: vec![subjects::FILES.into()],
-        retention: RetentionPolicy::Limits,
-        max_messages: -1,
-        // A chunk that is published again after a lost acknowledgement takes the place of the first.
-        max_messages_per_subject: 1,
         max_bytes: limits.files_bytes_max,
         max_age: FILES_AGE,
-        max_consumers: 100,
-        ..base(limits)
+        ..blobs(limits)
     }
 }
 

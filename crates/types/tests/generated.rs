@@ -100,6 +100,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::DELTAS,
         subjects::BULK,
         subjects::BATCHES,
+        subjects::FILES,
     ]
     .map(str::to_owned)
     .into();
@@ -131,6 +132,7 @@ fn the_asyncapi_document_speaks_of_our_subjects_headers_and_schemas() {
         subjects::CAPTURE_STREAM,
         subjects::BLOBS_STREAM,
         subjects::BATCHES_STREAM,
+        subjects::FILES_STREAM,
     ] {
         assert!(text.contains(stream), "{stream} is not named");
     }

@@ -132,6 +132,9 @@ async fn has_room(files: &Files, team: &Team, most: u64) -> Result<(), Refused> 
 
 fn not_stored(error: &ApiError) -> Refused {
     tracing::warn!(%error, "a part of an uploaded file was not stored");
+    if matches!(error, ApiError::Absent { .. }) {
+        return Refused::later("there is no room for files yet; the operator should run `tollgate init`");
+    }
     Refused::later("the file could not be stored; if this lasts, the room for all files is full")
 }
 
@@ -400,7 +403,7 @@ mod tests {
         let endless =
             Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 50_000]))));
         let body = paced(endless, 1 << 30, Config::default(), Arc::default());
-        let error = Multipart::new(body, "b").next_field().await.err().expect("there is no end of it");
+        let error = Multipart::new(body, "b").next_field().await.expect_err("there is no end of it");
         assert_eq!(of_form(error).status, StatusCode::BAD_REQUEST);
     }
 
@@ -412,7 +415,7 @@ mod tests {
         });
         let begun = Instant::now();
         let body = paced(Body::from_stream(trickle), 1 << 30, Config::default(), Arc::default());
-        let error = Multipart::new(body, "b").next_field().await.err().expect("it is given up");
+        let error = Multipart::new(body, "b").next_field().await.expect_err("it is given up");
         assert_eq!(of_form(error).status, StatusCode::REQUEST_TIMEOUT);
         assert!(begun.elapsed() < Config::default().body_within * 2);
     }

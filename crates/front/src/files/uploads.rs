@@ -1,9 +1,12 @@
 //! How many uploads run at a time, in all and of one team, and what is removed of those that fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tollgate_queue::Files;
 use tollgate_types::{FileId, Team};
 
 use crate::refused::Refused;
@@ -77,6 +80,34 @@ impl Drop for Begun {
     }
 }
 
+/// A chunk that was under way when its upload failed may be stored after the first removal; after so long it is not any more.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Removes what there is of uploads that failed, as long as somebody says which.
+pub(crate) async fn remove_failed(files: Files, failed: &mut mpsc::Receiver<(Team, FileId)>) {
+    let remove = async |(team, file): &(Team, FileId)| {
+        if let Err(error) = files.remove(team.as_str(), file).await {
+            tracing::debug!(%error, "an upload that failed is removed later");
+        }
+    };
+    let mut again: VecDeque<(Instant, (Team, FileId))> = VecDeque::new();
+    loop {
+        let due = again.front().map_or_else(Instant::now, |(at, _)| *at);
+        tokio::select! {
+            what = failed.recv() => {
+                let Some(what) = what else { return };
+                remove(&what).await;
+                again.push_back((Instant::now() + AGAIN, what));
+            }
+            () = tokio::time::sleep_until(due), if !again.is_empty() => {
+                if let Some((_, what)) = again.pop_front() {
+                    remove(&what).await;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,9 +116,9 @@ mod tests {
     fn one_team_never_takes_every_place() {
         let uploads = Uploads::default();
         let team = |name: &str| name.parse::<Team>().expect("a team");
-        let mut held: Vec<Upload> = (0..OF_A_TEAM).map(|_| uploads.enter(&team("a")).ok().expect("a place")).collect();
+        let mut held: Vec<Upload> = (0..OF_A_TEAM).map(|_| uploads.enter(&team("a")).expect("a place")).collect();
         assert!(uploads.enter(&team("a")).is_err());
-        held.push(uploads.enter(&team("b")).ok().expect("a place of another team"));
+        held.push(uploads.enter(&team("b")).expect("a place of another team"));
         held.remove(0);
         assert!(uploads.enter(&team("a")).is_ok());
         drop(held);

@@ -8,6 +8,7 @@ use testkit::{World, eventually};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tollgate_batches::{Counter, CounterConfig};
+use tollgate_bulk::results::{Order, Read};
 use tollgate_orders::{Clerk, ClerkConfig, Parts};
 use tollgate_queue::commit_log::CommitLog;
 use tollgate_queue::lanes::ask_the_time;
@@ -348,13 +349,28 @@ async fn a_stop_that_comes_between_check_and_submission_is_seen_and_its_requests
         asked: String::new(),
         created_at: order.created_at,
     };
-    tollgate_bulk::Bulk::new(producer).begin(&plan).await.unwrap();
+    let bulk = tollgate_bulk::Bulk::new(producer);
+    bulk.begin(&plan).await.unwrap();
     let _office = Office::open(&doors.world).await;
     let batch = until(&doors, &key, &id, "cancelled").await;
     assert_eq!(batch["request_counts"], json!({ "total": 5, "completed": 0, "failed": 5 }), "{batch}");
     let errors = content(&doors, &key, &batch["error_file_id"]).await;
     assert_eq!(names(&errors), (0..5).map(|n| format!("q-{n}")).collect());
     assert!(errors.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{errors:?}");
+    // By the command line each has its line too, and each once.
+    let standing = bulk.standing(&order.id).await.unwrap().unwrap();
+    let (mut read, mut lines) = (Read::default(), Vec::<Value>::new());
+    for _ in 0..2 {
+        let how = (&mut read, Order::Input, standing.done.as_ref());
+        let write = |line: &tollgate_bulk::render::Rendered, _: &Read| {
+            lines.push(serde_json::from_str(&line.text)?);
+            Ok(())
+        };
+        bulk.read_results(&standing.spec, how, write).await.unwrap();
+    }
+    let ids: Vec<Value> = lines.iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, (1..=5).map(|n| json!(order.id.job(n))).collect::<Vec<_>>());
+    assert!(lines.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{lines:?}");
     assert!(doors.world.sim.calls().is_empty(), "nobody was asked");
 }
 
@@ -382,4 +398,53 @@ async fn an_order_whose_file_is_deleted_fails_and_one_that_is_too_late_expires()
         assert!(errors.iter().all(|line| line["error"]["code"] == "batch_expired"), "{errors:?}");
         assert_eq!(errors.len(), 30);
     }
+}
+
+#[tokio::test]
+async fn a_huge_file_of_one_team_holds_up_no_other() {
+    let doors = Doors::open().await;
+    let (ours, theirs) =
+        (doors.key(|_| {}).await, doors.key(|record| record.team = "marketing".parse().unwrap()).await);
+    let huge = uploaded(&doors, &ours, &lines(30_000, "ok")).await;
+    let (first, second) = (ordered(&doors, &ours, &wish(&huge)).await, ordered(&doors, &ours, &wish(&huge)).await);
+    let small = uploaded(&doors, &theirs, &lines(3, "ok")).await;
+    let id = ordered(&doors, &theirs, &wish(&small)).await;
+    let (_worker, _office) = (doors.worker().await, Office::open(&doors.world).await);
+    until(&doors, &theirs, &id, "completed").await;
+    for id in [first, second] {
+        let batch = look(&doors, &ours, &id).await;
+        assert!(["validating", "in_progress"].contains(&batch["status"].as_str().unwrap()), "{batch}");
+        assert_ne!(batch["request_counts"]["completed"], json!(30_000), "{batch}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_while_it_is_submitted_fails_its_batch_and_what_ran_has_its_results() {
+    // Far more than is read ahead.
+    const LINES: usize = 8000;
+    let doors = Doors::open().await;
+    let key = doors.key(|_| {}).await;
+    let long = |n| line(n, "sim-small", "ok").replace("question", &"word ".repeat(600));
+    let input = uploaded(&doors, &key, (0..LINES).map(long).collect::<String>().as_bytes()).await;
+    let id = ordered(&doors, &key, &wish(&input)).await;
+    let (_worker, _office) = (doors.worker().await, Office::open(&doors.world).await);
+    eventually("some of it ran", LONG, || async {
+        (look(&doors, &key, &id).await["request_counts"]["completed"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    let delete = doors.http.delete(doors.url(&format!("/v1/files/{input}"))).bearer_auth(&key.text);
+    assert_eq!(told(delete).await.0, 200);
+    let batch = until(&doors, &key, &id, "failed").await;
+    assert_eq!(batch["errors"]["data"][0]["code"], "file_not_found", "{batch}");
+    let mut all = content(&doors, &key, &batch["output_file_id"]).await;
+    assert!(all.iter().all(|line| line["error"].is_null()));
+    let errors = content(&doors, &key, &batch["error_file_id"]).await;
+    assert!(errors.iter().all(|line| line["error"]["code"] == "batch_cancelled"));
+    assert!(
+        errors.iter().any(|line| line["custom_id"].is_null()),
+        "who was never submitted has no name without the file"
+    );
+    all.extend(errors);
+    let ids: BTreeSet<&str> = all.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), all.len()), (LINES, LINES), "each once");
 }

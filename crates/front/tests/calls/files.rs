@@ -17,8 +17,11 @@ use crate::world::{Doors, Key, told};
 const BOUNDARY: &str = "end-of-a-part";
 const LONG: Duration = Duration::from_secs(45);
 
-/// A form's body: each field with its file name, if it has one.
-pub(crate) fn form(fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
+/// A field of a form: its name, the name of its file if it has one, and its bytes.
+type Part<'a> = (&'a str, Option<&'a str>, &'a [u8]);
+
+/// A form's body.
+pub(crate) fn form(fields: &[Part<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, value) in fields {
         let file = file.map_or_else(String::new, |file| format!("; filename=\"{file}\""));
@@ -75,7 +78,7 @@ async fn a_file_comes_back_byte_for_byte_and_goes_when_it_is_deleted() {
     assert!(content.bytes().await.unwrap() == bytes, "other bytes came back");
 
     // The file may come before its purpose, and be kept for less.
-    let fields: [(&str, Option<&str>, &[u8]); 4] = [
+    let fields: [Part<'_>; 4] = [
         ("file", Some("../second.jsonl"), b"x"),
         ("purpose", None, b"batch"),
         ("expires_after[anchor]", None, b"created_at"),
@@ -106,8 +109,7 @@ async fn a_file_comes_back_byte_for_byte_and_goes_when_it_is_deleted() {
 async fn forms_that_are_wrong_get_the_right_word_and_leave_nothing() {
     let doors = Doors::with(Setup::default(), |config| config.file_bytes_max = 1 << 20).await;
     let key = doors.key(|_| {}).await;
-    let (purpose, file): ((&str, Option<&str>, &[u8]), (&str, Option<&str>, &[u8])) =
-        (("purpose", None, b"batch"), ("file", Some("f"), b"x"));
+    let (purpose, file): (Part<'_>, Part<'_>) = (("purpose", None, b"batch"), ("file", Some("f"), b"x"));
     let large = vec![b'x'; (1 << 20) + 1];
     for (what, fields, status, param) in [
         ("no purpose", vec![file], 400, Some("purpose")),
@@ -217,8 +219,7 @@ async fn a_team_fills_its_own_room_and_no_more() {
     .await;
     let (ours, theirs) =
         (doors.key(|_| {}).await, doors.key(|record| record.team = "marketing".parse().unwrap()).await);
-    let fields: [(&str, Option<&str>, &[u8]); 2] =
-        [("purpose", None, b"batch"), ("file", Some("f"), &vec![b'x'; 600_000])];
+    let fields: [Part<'_>; 2] = [("purpose", None, b"batch"), ("file", Some("f"), &vec![b'x'; 600_000])];
     let (status, first) = upload(&doors, &ours, form(&fields)).await;
     assert_eq!(status, 200, "{first}");
     let (status, full) = upload(&doors, &ours, form(&fields)).await;
