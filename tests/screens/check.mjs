@@ -95,6 +95,13 @@ for (const size of SIZES) {
   for (const screen of SCREENS) {
     await look(screen, size, async (page, text, where) => {
       if (screen === 'overview') assert.ok(text.includes(jobs), `${where}: it does not say ${jobs} jobs`);
+      if (screen === 'guardrails') {
+        for (const rule of ['email', 'prompt_injection', 'codenames']) assert.ok(text.includes(rule), `${where}: no ${rule}`);
+      }
+      if (screen === 'cache') {
+        const hits = /hits\s+(\d+)\s+of/i.exec(text);
+        assert.ok(hits && Number(hits[1]) > 0, `${where}: nothing came from the cache: ${text.slice(0, 300)}`);
+      }
       if (screen === 'dead') assert.match(text, /marketing/, where);
       if (screen === 'jobs' && size.width > 1000) {
         // One job whole, as a person would get there.
