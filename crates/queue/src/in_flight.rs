@@ -35,6 +35,8 @@ pub struct InFlight {
     others: Arc<Others>,
     asking: mpsc::Sender<oneshot::Sender<()>>,
     stuck: Arc<AtomicBool>,
+    /// Set at an orderly end: nothing is tidied any more.
+    left: Arc<AtomicBool>,
     key: String,
     /// Ends with this.
     _tasks: JoinSet<()>,
@@ -169,9 +171,12 @@ impl Sequences {
 const PREFIX: &str = "in-flight.";
 /// A key that was not written for so long is a dead worker's: no job is in flight for an hour.
 const STALE: Duration = Duration::from_secs(3600);
-/// A key that was not written for so long says nothing of copies: its worker is dead, or all that it has runs longer than
-/// any call does.
-const SILENT: Duration = Duration::from_secs(900);
+/// What left is written so soon, if nobody asks for a write before: others should not wait for it.
+const TIDY_EVERY: Duration = Duration::from_millis(250);
+/// A worker that has jobs in flight writes its key so often at least.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A key that was not written for so long says nothing of copies: its worker is dead, and its jobs go to others.
+const SILENT: Duration = Duration::from_secs(20);
 /// How often the others' keys are read, so that most copies are known without asking.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What was read is as good as unread after so long.
@@ -188,7 +193,8 @@ impl InFlight {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
         let key = format!("{PREFIX}{}.{process}", worker.chars().map(plain).collect::<String>());
         let (asking, asked) = mpsc::channel(WAITING_MAX);
-        let (ours, stuck) = (Arc::<Mutex<Sequences>>::default(), Arc::<AtomicBool>::default());
+        let ours = Arc::<Mutex<Sequences>>::default();
+        let (stuck, left) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let others = Arc::new(Others {
             state: state.clone(),
             clock: clock.clone(),
@@ -197,9 +203,17 @@ impl InFlight {
             reading: tokio::sync::Mutex::default(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(write(state.clone(), key.clone(), ours.clone(), asked, stuck.clone()));
+        let writer = Writer {
+            state: state.clone(),
+            key: key.clone(),
+            ours: ours.clone(),
+            stuck: stuck.clone(),
+            left: left.clone(),
+            written: (Sequences::default(), Instant::now()),
+        };
+        tasks.spawn(writer.run(asked));
         tasks.spawn(follow(others.clone()));
-        InFlight { state, clock, ours, theirs: RwLock::default(), others, asking, stuck, key, _tasks: tasks }
+        InFlight { state, clock, ours, theirs: RwLock::default(), others, asking, stuck, left, key, _tasks: tasks }
     }
 
     /// Notes a job, and returns when that is kept. Cancel safe.
@@ -276,6 +290,7 @@ impl InFlight {
 
     /// Takes the key away at an orderly end, when nothing is in flight any more.
     pub async fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
         if let Err(error) = self.state.remove(&self.key).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "jobs in flight not cleared");
         }
@@ -332,28 +347,60 @@ impl Drop for Entry {
     }
 }
 
-/// Writes what is in flight whenever somebody asks, once for all who asked meanwhile.
-async fn write(
+/// Writes what is in flight: whenever somebody asks, once for all who asked meanwhile; a moment after something left; and
+/// now and then, as a sign of life.
+struct Writer {
     state: State,
     key: String,
     ours: Arc<Mutex<Sequences>>,
-    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
     stuck: Arc<AtomicBool>,
-) {
-    while let Some(first) = asked.recv().await {
-        tokio::task::yield_now().await;
-        let mut waiting = vec![first];
-        while let Ok(more) = asked.try_recv() {
-            waiting.push(more);
+    left: Arc<AtomicBool>,
+    /// What was written last, and when.
+    written: (Sequences, Instant),
+}
+
+impl Writer {
+    async fn run(mut self, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
+        loop {
+            let first = tokio::select! {
+                first = asked.recv() => match first {
+                    Some(first) => Some(first),
+                    None => return,
+                },
+                () = tokio::time::sleep(TIDY_EVERY) => None,
+            };
+            if first.is_some() {
+                tokio::task::yield_now().await;
+            }
+            let mut waiting: Vec<oneshot::Sender<()>> = first.into_iter().collect();
+            while let Ok(more) = asked.try_recv() {
+                waiting.push(more);
+            }
+            // Taken after everybody who waits had entered.
+            let now = self.ours.lock().expect("no holder panics").clone();
+            if waiting.is_empty() && !self.is_due(&now) {
+                continue;
+            }
+            self.put(now).await;
+            for kept in waiting {
+                // Whoever went away meanwhile does not begin.
+                let _ = kept.send(());
+            }
         }
-        // Taken after everybody who waits had entered.
-        let value = {
-            let ours = ours.lock().expect("no holder panics");
-            ours.write()
-        };
+    }
+
+    /// Whether to write although nobody asks.
+    fn is_due(&self, now: &Sequences) -> bool {
+        let (before, at) = &self.written;
+        let sign_of_life = *now != Sequences::default() && at.elapsed() >= ALIVE_EVERY;
+        !self.left.load(Ordering::Relaxed) && (now != before || sign_of_life)
+    }
+
+    async fn put(&mut self, now: Sequences) {
+        let value = now.write();
         let mut tries = 0;
-        while let Err(error) = state.put(&key, value.clone().into()).await {
-            stuck.store(true, Ordering::Relaxed);
+        while let Err(error) = self.state.put(&self.key, value.clone().into()).await {
+            self.stuck.store(true, Ordering::Relaxed);
             if tries >= 3 {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -363,11 +410,8 @@ async fn write(
             tokio::time::sleep(Duration::from_millis(100 << u32::min(tries, 4))).await;
             tries += 1;
         }
-        stuck.store(false, Ordering::Relaxed);
-        for kept in waiting {
-            // Whoever went away meanwhile does not begin.
-            let _ = kept.send(());
-        }
+        self.stuck.store(false, Ordering::Relaxed);
+        self.written = (now, Instant::now());
     }
 }
 

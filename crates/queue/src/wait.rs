@@ -170,14 +170,17 @@ impl Wait {
         self.copies(&format!("tollgate.wait.*.*.{team}.{job}")).await
     }
 
-    /// Whether a newer copy of this delivery's request waits, so that this one is only to be acked. Asked for
+    /// Whether this very message was parked, so that it is only to be acked: a newer copy waits that was accepted at the same
+    /// time. Another message of the same id is none, for it knows nothing of what this one may have cost. Asked for
     /// redelivered jobs alone; it makes sure that the copy will be served.
     ///
     /// # Errors
     /// Why the stream could not be asked; then the job must not run.
     pub async fn parked_elsewhere(&self, delivery: &Delivery, job: &JobId, digest: Digest) -> Result<bool, ApiError> {
         let copies = self.parked_copies(&delivery.lane, job).await?;
-        let newer = copies.into_iter().find(|copy| copy.is_of(&digest) && copy.is_newer_than(delivery));
+        let newer = copies.into_iter().find(|copy| {
+            copy.is_of(&digest) && copy.is_newer_than(delivery) && copy.accepted_at == delivery.place.accepted_at
+        });
         let Some(copy) = newer else { return Ok(false) };
         // Whoever parked it may have died before he was sure that its consumer is there.
         self.ensure(&QueueKey::behind(copy.until.gate(), copy.lane)).await?;

@@ -103,7 +103,9 @@ async fn read(mut tail: Tail, reading: Reading, to: mpsc::Sender<Next>) {
         let made = reading.clone();
         // A second of work at worst, in a process that may have jobs to run too.
         let made = spawn_blocking(move || cut(&entries, made.rows_max).map(|cut| made.batch(cut)).collect::<Vec<_>>());
-        let mut batches = made.await.expect("making rows does not panic").into_iter();
+        // It fails only with its process.
+        let Ok(batches) = made.await else { return };
+        let mut batches = batches.into_iter();
         if let Some(batch) = batches.next() {
             room.send(Next::Batch(batch, pending));
         }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use testkit::eventually;
 use tollgate_queue::directory::Paused;
-use tollgate_types::{Class, ErrorCode, Gate, JobResult};
+use tollgate_types::{Class, ErrorCode, Gate, JobResult, Status};
 
 use crate::bench::{A_SECOND, Bench, check_ran_once, line, quick};
 
@@ -104,7 +104,8 @@ async fn a_copy_that_a_crash_left_between_park_and_ack_is_the_only_one_that_runs
     let gate = Gate::of_model("sim-small");
     let mut headers = HeaderMap::new();
     headers.insert("Tollgate-Parked-Digest", digest_of(&taken.payload).as_str());
-    headers.insert("Tollgate-Accepted-At", "1700000000000");
+    let accepted_at = taken.info().expect("a delivery").published.unix_timestamp_nanos() / 1_000_000;
+    headers.insert("Tollgate-Accepted-At", accepted_at.to_string());
     headers.insert("Tollgate-Deliveries", "0");
     let subject = format!("tollgate.wait.{gate}.standard.search.{id}");
     jetstream.publish_with_headers(subject, headers, taken.payload.clone()).await.expect("sent").await.expect("kept");
@@ -174,6 +175,32 @@ async fn a_second_message_of_an_id_waits_for_the_first_that_is_under_way_in_anot
     assert_eq!((bench.calls_of(&id), bench.called().len()), (1, 1));
     assert!(bench.ever_parked().await >= 1, "the copy stepped aside");
     first.drained().await;
+    second.drained().await;
+}
+
+/// The first one is delivered again, and counts what it may have cost; the copy goes on waiting for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_waits_for_the_first_message_also_when_its_worker_dies() {
+    let bench = Bench::start().await;
+    let first = bench.world.worker("w1", |config| config.concurrency = 1).await;
+    let hangs = line("dies", "sim-small", "hang*1;tokens=10", json!({ "reply_to": "reply.search.dies" }));
+    let mut replies = bench.search.client().subscribe("reply.search.dies").await.expect("allowed");
+    let id = bench.submit(hangs.clone()).await;
+    eventually("it is called", Duration::from_secs(20), || async { (bench.calls_of(&id) == 1).then_some(()) }).await;
+    let second = bench.world.worker("w2", |_| {}).await;
+    submit_anew(&bench, &id, &hangs).await;
+    eventually("the copy steps aside", Duration::from_secs(20), || async {
+        (bench.ever_parked().await >= 1).then_some(())
+    })
+    .await;
+    first.crash();
+    for _ in 0..2 {
+        let reply = tokio::time::timeout(Duration::from_secs(90), replies.next()).await.expect("in time").expect("one");
+        let result: JobResult = serde_json::from_slice(&reply.payload).expect("a result");
+        assert_eq!((result.tollgate.status, result.tollgate.unknown_attempts), (Status::Succeeded, 1));
+    }
+    bench.until_empty().await;
+    assert_eq!(bench.calls_of(&id), 2, "the one that hung, and the one of the next delivery");
     second.drained().await;
 }
 
