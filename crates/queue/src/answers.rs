@@ -170,14 +170,7 @@ impl Answers {
     /// # Errors
     /// Why the server did not.
     pub async fn purge(&self, purge: &Purge) -> Result<u64, ApiError> {
-        #[derive(Deserialize)]
-        struct Purged {
-            purged: u64,
-        }
-        let subject = format!("$JS.API.STREAM.PURGE.{}", subjects::CACHE_STREAM);
-        let question = serde_json::json!({ "filter": purge.filter() });
-        let Purged { purged } = api::ask(&self.client, subject, question.to_string().into()).await?;
-        Ok(purged)
+        api::purge(&self.client, subjects::CACHE_STREAM, &purge.filter()).await
     }
 
     /// How many answers are kept, of which teams and models.

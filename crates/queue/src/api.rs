@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::{Client, HeaderMap, HeaderName, Message};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -97,6 +99,8 @@ pub(crate) struct StoredMessage {
     pub(crate) time: String,
 }
 
+/// JetStream's code for a stream that does not exist.
+pub(crate) const NO_STREAM: u64 = 10059;
 /// JetStream's code for "no message found".
 const NO_MESSAGE: u64 = 10037;
 
@@ -116,6 +120,43 @@ pub(crate) async fn stored_message(
         Err(ApiError::Refused { code: NO_MESSAGE, .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The last message on a subject as the stream's leader has it; `None` if there is none, or no such stream.
+pub(crate) async fn last_of_leader(client: &Client, stream: &str, subject: &str) -> Result<Option<Bytes>, ApiError> {
+    let question = serde_json::json!({ "last_by_subj": subject });
+    let found = match stored_message(client, stream, &question).await {
+        Err(ApiError::Refused { code: NO_STREAM, .. }) => None,
+        found => found?,
+    };
+    let decoded = found.map(|found| BASE64_STANDARD.decode(found.data)).transpose();
+    decoded.map(|payload| payload.map(Bytes::from)).map_err(|error| ApiError::Unreadable(error.to_string()))
+}
+
+/// The same as a direct get: from whichever replica answers, and from the leader where that one has none. Cancel safe.
+pub(crate) async fn last(client: &Client, stream: &str, subject: &str) -> Result<Option<Bytes>, ApiError> {
+    let asked = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+    let message = raw(client, asked, None, Bytes::new()).await?;
+    match message.status.map(|status| status.as_u16()) {
+        None => Ok(Some(message.payload)),
+        // A replica that is behind says so too; the leader knows.
+        Some(404) => last_of_leader(client, stream, subject).await,
+        Some(code) => {
+            Err(ApiError::Refused { code: u64::from(code), description: message.description.unwrap_or_default() })
+        }
+    }
+}
+
+/// Removes what a filter matches, and says how many messages there were.
+pub(crate) async fn purge(client: &Client, stream: &str, filter: &str) -> Result<u64, ApiError> {
+    #[derive(Deserialize)]
+    struct Purged {
+        purged: u64,
+    }
+    let question = serde_json::json!({ "filter": filter });
+    let subject = format!("$JS.API.STREAM.PURGE.{stream}");
+    let Purged { purged } = ask(client, subject, question.to_string().into()).await?;
+    Ok(purged)
 }
 
 /// What a create-only publish did.

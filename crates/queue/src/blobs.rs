@@ -6,15 +6,12 @@
 mod space;
 
 use async_nats::{Client, HeaderMap};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
 use tollgate_types::claim::CHUNK_BYTES;
 use tollgate_types::{Claim, JobId, subjects};
 
-use crate::api::{self, ApiError};
+use crate::api::{self, ApiError, NO_STREAM};
 
 pub use space::Space;
 
@@ -88,8 +85,9 @@ impl Blobs {
     /// # Errors
     /// Why the server did not say.
     pub async fn fetch(&self, team: &str, job: &JobId, claim: &Claim) -> Result<Fetched, ApiError> {
-        let chunks = (0..claim.chunks()).map(|n| self.chunk(claim.subject(team, job, n)));
-        let mut chunks = stream::iter(chunks).buffered(AT_ONCE);
+        let chunks = (0..claim.chunks()).map(|n| claim.subject(team, job, n));
+        let chunk = |subject: String| async move { api::last(&self.client, subjects::BLOBS_STREAM, &subject).await };
+        let mut chunks = stream::iter(chunks).map(chunk).buffered(AT_ONCE);
         let length = usize::try_from(claim.bytes).map_err(|_| ApiError::TooLarge)?;
         let mut body = BytesMut::with_capacity(length);
         while let Some(chunk) = chunks.next().await {
@@ -101,29 +99,6 @@ impl Blobs {
             }
         }
         Ok(if claim.is_of(&body) { Fetched::Body(body.freeze()) } else { Fetched::Other })
-    }
-
-    async fn chunk(&self, subject: String) -> Result<Option<Bytes>, ApiError> {
-        let asked = format!("$JS.API.DIRECT.GET.{}.{subject}", subjects::BLOBS_STREAM);
-        let message = api::raw(&self.client, asked, None, Bytes::new()).await?;
-        match message.status.map(|status| status.as_u16()) {
-            None => Ok(Some(message.payload)),
-            // A replica that is behind says so too; the leader knows.
-            Some(404) => self.chunk_of_leader(&subject).await,
-            Some(code) => {
-                Err(ApiError::Refused { code: u64::from(code), description: message.description.unwrap_or_default() })
-            }
-        }
-    }
-
-    async fn chunk_of_leader(&self, subject: &str) -> Result<Option<Bytes>, ApiError> {
-        let question = serde_json::json!({ "last_by_subj": subject });
-        let found = match api::stored_message(&self.client, subjects::BLOBS_STREAM, &question).await {
-            Err(ApiError::Refused { code: NO_STREAM, .. }) => None,
-            found => found?,
-        };
-        let decoded = found.map(|found| BASE64_STANDARD.decode(found.data)).transpose();
-        decoded.map(|chunk| chunk.map(Bytes::from)).map_err(|error| ApiError::Unreadable(error.to_string()))
     }
 
     /// Removes one body of a job.
@@ -143,19 +118,9 @@ impl Blobs {
     }
 
     async fn purge(&self, filter: String) -> Result<u64, ApiError> {
-        #[derive(Deserialize)]
-        struct Purged {
-            purged: u64,
-        }
-        let subject = format!("$JS.API.STREAM.PURGE.{}", subjects::BLOBS_STREAM);
-        let question = serde_json::json!({ "filter": filter });
-        match api::ask(&self.client, subject, question.to_string().into()).await {
-            Ok(Purged { purged }) => Ok(purged),
+        match api::purge(&self.client, subjects::BLOBS_STREAM, &filter).await {
             Err(ApiError::Refused { code: NO_STREAM, .. }) => Ok(0),
-            Err(error) => Err(error),
+            purged => purged,
         }
     }
 }
-
-/// JetStream's code for a stream that does not exist.
-const NO_STREAM: u64 = 10059;

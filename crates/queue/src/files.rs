@@ -9,18 +9,14 @@ use std::io;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tollgate_types::file::{FileBegun, FileId, FileRecord};
 use tollgate_types::subjects::{self, FILES_STREAM};
 use tollgate_types::{Team, UnixMillis};
 
-use crate::api::{self, ApiError, Stored, stored_message};
+use crate::api::{self, ApiError, NO_STREAM, Stored};
 use crate::direct;
 use crate::tombs::page;
 
@@ -30,8 +26,6 @@ const AHEAD: usize = 4;
 const TRIES: u32 = 4;
 /// The most records of one page.
 const PAGE_MAX: usize = 500;
-/// JetStream's code for a stream that does not exist.
-const NO_STREAM: u64 = 10059;
 
 /// The stream of uploaded files. It may be missing: then nothing is found, and nothing can be put.
 #[derive(Clone)]
@@ -94,13 +88,9 @@ impl Files {
     /// # Errors
     /// Why the server did not say.
     pub async fn record(&self, team: &str, file: &FileId, now: UnixMillis) -> Result<Option<FileRecord>, ApiError> {
-        let question = json!({ "last_by_subj": subjects::file_record(team, file) });
-        let found = match stored_message(&self.client, FILES_STREAM, &question).await {
-            Err(ApiError::Refused { code: NO_STREAM, .. }) => None,
-            found => found?,
-        };
-        let Some(found) = found else { return Ok(None) };
-        let bytes = BASE64_STANDARD.decode(&found.data).map_err(|error| ApiError::Unreadable(error.to_string()))?;
+        // By the leader: who was just told that the file is there finds it.
+        let found = api::last_of_leader(&self.client, FILES_STREAM, &subjects::file_record(team, file)).await?;
+        let Some(bytes) = found else { return Ok(None) };
         let record: Option<FileRecord> = serde_json::from_slice(&bytes).ok();
         Ok(record.filter(|record| record.expires_at > now))
     }
@@ -133,29 +123,11 @@ impl Files {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.chunk_once(&subject).await {
+            match api::last(&self.client, FILES_STREAM, &subject).await {
                 Ok(Some(bytes)) => return Ok(bytes),
                 Ok(None) => return Err(io::Error::new(io::ErrorKind::NotFound, "a part of the file is not there")),
                 Err(ApiError::Unknown | ApiError::Absent { .. }) if attempt < TRIES => pause(attempt).await,
                 Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-    }
-
-    async fn chunk_once(&self, subject: &str) -> Result<Option<Bytes>, ApiError> {
-        let asked = format!("$JS.API.DIRECT.GET.{FILES_STREAM}.{subject}");
-        let message = api::raw(&self.client, asked, None, Bytes::new()).await?;
-        match message.status.map(|status| status.as_u16()) {
-            None => Ok(Some(message.payload)),
-            // A replica that is behind says so too; the leader knows.
-            Some(404) => {
-                let question = json!({ "last_by_subj": subject });
-                let found = stored_message(&self.client, FILES_STREAM, &question).await?;
-                let decoded = found.map(|found| BASE64_STANDARD.decode(found.data)).transpose();
-                decoded.map(|chunk| chunk.map(Bytes::from)).map_err(|error| ApiError::Unreadable(error.to_string()))
-            }
-            Some(code) => {
-                Err(ApiError::Refused { code: u64::from(code), description: message.description.unwrap_or_default() })
             }
         }
     }
@@ -250,12 +222,8 @@ impl Files {
     }
 
     async fn purge(&self, filter: String) -> Result<(), ApiError> {
-        #[derive(Deserialize)]
-        struct Purged {}
-        let subject = format!("$JS.API.STREAM.PURGE.{FILES_STREAM}");
-        let question = json!({ "filter": filter }).to_string();
-        match api::ask(&self.client, subject, question.into()).await {
-            Ok(Purged {}) | Err(ApiError::Refused { code: NO_STREAM, .. }) => Ok(()),
+        match api::purge(&self.client, FILES_STREAM, &filter).await {
+            Ok(_) | Err(ApiError::Refused { code: NO_STREAM, .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -12,8 +12,8 @@ use serde_json::json;
 use tollgate_types::claim::CHUNK_BYTES;
 use tollgate_types::subjects;
 
-use super::{Blobs, NO_STREAM};
-use crate::api::{self, ApiError};
+use super::Blobs;
+use crate::api::{self, ApiError, NO_STREAM};
 
 /// Pages of subjects that are read at most; the server tells 100,000 subjects on each, some 50 GB of whole chunks.
 const PAGES_MAX: usize = 100;
